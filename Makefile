@@ -1,0 +1,40 @@
+# Every target sets up what it needs in .venv; `make` alone prints this list.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/cpu-py311.lock
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Set up .venv: the pinned CPU vLLM set and this package in editable mode
+
+$(STAMP): $(LOCK) pyproject.toml requirements/install.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" LOCK="$(LOCK)" sh requirements/install.sh
+	@touch $(STAMP)
+
+demo: install ## Blocking and streaming side by side on real vLLM: table, answers, timeline picture
+	$(BIN)/stream2llm demo
+
+test: install ## Run the test suite
+	$(BIN)/python -m pytest
+
+check: install ## Lint, format check, strict types, import boundaries
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## Apply the formatter and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install ## Rewrite the pinned lock file from what is in .venv
+	$(BIN)/pip freeze --exclude-editable | grep -vE '^(pip|wheel)==' > $(LOCK)
+
+clean: ## Remove .venv and every cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache demo-output

@@ -1,0 +1,1 @@
+"""Streaming sessions on an unmodified vLLM engine."""

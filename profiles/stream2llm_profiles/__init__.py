@@ -1,0 +1,1 @@
+"""Hardware cost profiles: measured and analytic latencies of prefill and KV transfer."""
