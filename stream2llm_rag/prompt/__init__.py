@@ -1,7 +1,12 @@
 """Prompt assembly: templates, document order, and token lists that do not depend on the mode."""
 
 from stream2llm_rag.prompt._assembler import PromptAssembler
-from stream2llm_rag.prompt._chat_template import SENTINEL, split_chat_template, split_rendered
+from stream2llm_rag.prompt._chat_template import (
+    SENTINEL,
+    render_chat_template,
+    split_chat_template,
+    split_rendered,
+)
 from stream2llm_rag.prompt._delta import AppendTokens, PromptDelta, ReplaceTokens, Unchanged
 from stream2llm_rag.prompt._encoding import Tokenizer
 from stream2llm_rag.prompt._order import DocumentOrder, ordered_after
@@ -18,6 +23,7 @@ __all__ = [
     "Tokenizer",
     "Unchanged",
     "ordered_after",
+    "render_chat_template",
     "split_chat_template",
     "split_rendered",
 ]

@@ -2,7 +2,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from stream2llm_rag import PromptTemplateError, split_chat_template
-from stream2llm_rag.prompt import SENTINEL, split_rendered
+from stream2llm_rag.prompt import SENTINEL, render_chat_template, split_rendered
 
 MESSAGES = [
     {"role": "system", "content": "You answer."},
@@ -65,3 +65,11 @@ def test_template_variables_are_passed_on(chat_tokenizer: PreTrainedTokenizerFas
 def test_a_question_with_the_sentinel_in_it_is_refused() -> None:
     with pytest.raises(PromptTemplateError, match="2 times"):
         split_rendered(f"{SENTINEL} {SENTINEL}")
+
+
+def test_a_template_given_with_the_call_replaces_the_models(plain_tokenizer, chat_tokenizer):
+    messages = [{"role": "user", "content": "hello"}]
+    template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+    for tokenizer in (plain_tokenizer, chat_tokenizer):
+        rendered = render_chat_template(tokenizer, messages, chat_template=template)
+        assert rendered == "[user] hello"
