@@ -1,0 +1,350 @@
+"""The public engine: sessions and ordinary requests on one in-process vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import uuid
+import weakref
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from stream2llm_engine.background_loop import BackgroundLoop
+from stream2llm_engine.channel import OutputChannel
+from stream2llm_engine.errors import (
+    EngineConfigError,
+    EngineDeadError,
+    InvalidRequestError,
+    PromptTooLongError,
+    SessionLimitError,
+    Stream2LLMError,
+    UnsupportedFeatureError,
+)
+from stream2llm_engine.session import StreamSession
+from stream2llm_engine.tokens import validated_token_ids
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from types import TracebackType
+
+    from stream2llm_engine.config import EngineConfig
+    from stream2llm_engine.outputs import EngineStats, StreamOutput
+    from stream2llm_engine.vllm_adapter.backend import VllmBackend
+    from stream2llm_engine.wire import Progress
+
+__all__ = ["StreamEngine"]
+
+_T = TypeVar("_T")
+
+
+class StreamEngine:
+    """An in-process vLLM engine that takes prompts while they are still arriving.
+
+    Constructing it is cheap; the model loads on :meth:`start`, on entering ``async with``, or at
+    the first use. It may be used from any number of threads and event loops.
+
+    Args:
+        config: What to run.
+
+    Example:
+        ```python
+        async with StreamEngine(EngineConfig(model="…")) as engine:
+            session = await engine.open_session(token_ids=prefix)
+            await session.append(document)
+            async for out in session.finalize(question, SamplingParams(max_tokens=64)):
+                print(out.text, end="")
+        ```
+    """
+
+    # vLLM's CPU backend binds threads and distributed state to the process.
+    _running: weakref.ref[StreamEngine] | None = None
+    _running_lock = threading.Lock()
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self._backend: VllmBackend | None = None
+        self._start_lock = threading.Lock()
+        self._ready = False
+        self._closed = False
+        self._dead: EngineDeadError | None = None
+        self._loop = BackgroundLoop()
+        self._sessions: weakref.WeakValueDictionary[str, StreamSession] = (
+            weakref.WeakValueDictionary()
+        )
+        self._requests: dict[str, OutputChannel] = {}
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the model. Idempotent; concurrent calls wait for the same start.
+
+        Raises:
+            EngineConfigError: vLLM refuses the model or an argument, or another engine is running
+                in this process.
+            EngineDeadError: The engine was closed or has died.
+        """
+        if not self._ready:
+            await asyncio.to_thread(self._start)
+        self._require_alive()
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._ready or self._closed:
+                return
+            self._claim_process()
+            from stream2llm_engine.vllm_adapter.backend import VllmBackend
+
+            backend = VllmBackend(
+                self.config,
+                secrets.token_hex(16),
+                on_progress=self._on_progress,
+                on_death=self._on_death,
+            )
+            try:
+                backend.start().result()
+                backend.adopt()
+            except BaseException:
+                self._release_process()
+                raise
+            self._backend = backend
+            self._ready = True
+
+    async def aclose(self) -> None:
+        """Abort every session, stop vLLM and free its memory. Idempotent."""
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Like :meth:`aclose`, for callers without an event loop."""
+        with self._start_lock:
+            if self._closed:
+                return
+            self._closed = True
+        error = EngineDeadError("the engine was closed; start a new one")
+        self._fail_everyone(error)
+        if self._backend is not None:
+            self._backend.stop()
+        self._release_process()
+        self._loop.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # -- requests --------------------------------------------------------------------------------
+
+    async def open_session(
+        self,
+        token_ids: Sequence[int] = (),
+        sampling_params: Any = None,
+        tenant: str = "default",
+        deadline_s: float | None = None,
+        lora: Any = None,
+    ) -> StreamSession:
+        """Open a session; its first tokens are computed at once, decoding waits for ``finalize``.
+
+        Args:
+            token_ids: First tokens of the prompt; may be empty.
+            sampling_params: Default for :meth:`StreamSession.finalize`.
+            tenant: Whom the session's work is counted for.
+            deadline_s: Not available yet.
+            lora: Not available yet.
+
+        Raises:
+            InvalidRequestError: A token is wrong.
+            PromptTooLongError: The prompt can never fit.
+            SessionLimitError: ``max_open_sessions`` are open.
+            UnsupportedFeatureError: A feature that is not available yet.
+            EngineConfigError: The engine could not start.
+            EngineDeadError: The engine stopped.
+        """
+        for name, value in (("deadline_s", deadline_s), ("lora", lora)):
+            if value is not None:
+                msg = f"{name} is not available yet: open the session without it"
+                raise UnsupportedFeatureError(msg)
+        backend = await self._started()
+        limit = self.config.max_open_sessions
+        if sum(s.state == "open" for s in self._sessions.values()) >= limit:
+            msg = f"{limit} sessions are open (max_open_sessions): finalize or abort some first"
+            raise SessionLimitError(msg)
+        session = StreamSession(
+            backend,
+            f"stream-{uuid.uuid4().hex}",
+            tenant=tenant,
+            sampling_params=sampling_params,
+            lora=lora,
+        )
+        self._sessions[session.id] = session
+        if len(token_ids):
+            await session.append(token_ids)
+        return session
+
+    async def generate(
+        self, prompt: Any, sampling_params: Any = None
+    ) -> AsyncIterator[StreamOutput]:
+        """Answer a complete prompt, as vLLM itself would.
+
+        Args:
+            prompt: Text, token ids, ``{"prompt": text}`` or ``{"prompt_token_ids": ids}``.
+            sampling_params: vLLM ``SamplingParams``.
+
+        Yields:
+            The answer as deltas. Closing the iterator early aborts the request.
+
+        Raises:
+            InvalidRequestError: The prompt or a parameter is wrong.
+            PromptTooLongError: The prompt can never fit.
+            EngineDeadError: The engine stopped.
+        """
+        backend = await self._started()
+        ids = await self._prompt_ids(backend, prompt)
+        request_id = f"request-{uuid.uuid4().hex}"
+        request = backend.prepare(request_id, ids, sampling_params)
+        channel = OutputChannel()
+        self._requests[request_id] = channel
+        finished = False
+        try:
+            backend.generate(request, channel, fail=channel.put)
+            while not finished:
+                item = await channel.get()
+                if isinstance(item, BaseException):
+                    finished = True
+                    raise _as_stream_error(item)
+                finished = item.finished
+                for completion in item.outputs:
+                    yield backend.to_delta(completion)
+        finally:
+            self._requests.pop(request_id, None)
+            if not finished:
+                backend.abort(request_id)
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, a copy that is yours to use in any thread.
+
+        Raises:
+            EngineDeadError: The engine was not started yet or has stopped.
+        """
+        if self._backend is None or not self._ready:
+            msg = "the engine has no tokenizer yet: `await engine.start()` first"
+            raise EngineDeadError(msg)
+        return self._backend.tokenizer
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Longest prompt the engine takes, in tokens."""
+        if self._backend is None or not self._ready:
+            msg = "the engine has no limits yet: `await engine.start()` first"
+            raise EngineDeadError(msg)
+        return self._backend.max_prompt_tokens
+
+    async def stats(self) -> EngineStats:
+        """Return a snapshot of the engine between two steps."""
+        backend = await self._started()
+        return await asyncio.wrap_future(backend.stats())
+
+    async def check_integrity(self) -> None:
+        """Check block conservation, reference counts and queues, for tests and health checks.
+
+        Raises:
+            Stream2LLMError: Something is inconsistent; the message lists it.
+        """
+        backend = await self._started()
+        violations = await asyncio.wrap_future(backend.violations())
+        if violations:
+            msg = "the engine is inconsistent, please report this: " + "; ".join(violations)
+            raise Stream2LLMError(msg)
+
+    async def reset_prefix_cache(self) -> bool:
+        """Forget every cached prefix; sessions go on and are recomputed where needed.
+
+        Returns:
+            Whether the cache was reset.
+        """
+        backend = await self._started()
+        return await asyncio.wrap_future(backend.reset_prefix_cache())
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run ``coroutine`` on the engine's own event loop and wait, for synchronous callers."""
+        return self._loop.run(coroutine)
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    async def _started(self) -> VllmBackend:
+        await self.start()
+        assert self._backend is not None
+        return self._backend
+
+    def _require_alive(self) -> None:
+        if self._dead is not None:
+            raise EngineDeadError(str(self._dead)) from self._dead.__cause__
+        if self._closed:
+            msg = "the engine was closed; start a new one"
+            raise EngineDeadError(msg)
+
+    async def _prompt_ids(self, backend: VllmBackend, prompt: Any) -> list[int]:
+        if isinstance(prompt, dict):
+            prompt = prompt.get("prompt_token_ids", prompt.get("prompt"))
+        if isinstance(prompt, str):
+            prompt = (await asyncio.to_thread(backend.tokenizer, prompt))["input_ids"]
+        if prompt is None:
+            msg = 'prompt must be text, token ids, {"prompt": …} or {"prompt_token_ids": …}'
+            raise UnsupportedFeatureError(msg)
+        ids = validated_token_ids(prompt, backend.vocab_size)
+        if not ids:
+            msg = "the prompt is empty: pass at least one token"
+            raise InvalidRequestError(msg)
+        if len(ids) > backend.max_prompt_tokens:
+            msg = (
+                f"the prompt has {len(ids)} tokens, the engine takes at most "
+                f"{backend.max_prompt_tokens}: shorten it, or raise max_model_len or the KV cache"
+            )
+            raise PromptTooLongError(msg)
+        return ids
+
+    def _on_progress(self, reports: list[Progress]) -> None:
+        for report in reports:
+            session = self._sessions.get(report.session_id)
+            if session is not None:
+                session._on_progress(report)
+
+    def _on_death(self, error: EngineDeadError) -> None:
+        self._dead = error
+        self._fail_everyone(error)
+
+    def _fail_everyone(self, error: EngineDeadError) -> None:
+        for session in list(self._sessions.values()):
+            session._fail(error)
+        for channel in list(self._requests.values()):
+            channel.put(error)
+
+    def _claim_process(self) -> None:
+        with StreamEngine._running_lock:
+            other = StreamEngine._running() if StreamEngine._running else None
+            if other is not None and other is not self:
+                msg = (
+                    "another StreamEngine is running in this process: share it, "
+                    "or `await other.aclose()` first"
+                )
+                raise EngineConfigError(msg)
+            StreamEngine._running = weakref.ref(self)
+
+    def _release_process(self) -> None:
+        with StreamEngine._running_lock:
+            if StreamEngine._running is not None and StreamEngine._running() is self:
+                StreamEngine._running = None
+
+
+def _as_stream_error(error: BaseException) -> BaseException:
+    if isinstance(error, Stream2LLMError) or not isinstance(error, Exception):
+        return error
+    return InvalidRequestError(f"vLLM refused the request: {error}")

@@ -1,0 +1,1 @@
+"""Everything that touches vLLM. No other package of the project imports it."""

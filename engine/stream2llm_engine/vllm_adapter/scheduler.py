@@ -1,0 +1,310 @@
+"""vLLM's scheduler with streaming sessions and a two-phase plan around each step.
+
+``StreamScheduler`` is what vLLM loads (``scheduler_cls``). It changes nothing for ordinary requests
+but the order in which they get tokens and blocks. Sessions are ordinary requests whose last known
+token is held back while they are open, so that every step of theirs is a partial prefill to the
+model runner and nothing is sampled.
+
+vLLM's waiting queues are filled with what the plan selected just before ``super().schedule()`` and
+emptied after it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.interface import PauseState
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.request import RequestStatus
+
+from stream2llm_engine.outputs import EngineStats
+from stream2llm_engine.planner import StepPlan, plan_with_eviction, plan_without_eviction
+from stream2llm_engine.policies import RequestView, resolve_policy
+from stream2llm_engine.vllm_adapter.ledger import StepLedger
+from stream2llm_engine.vllm_adapter.operations import SessionOperationsMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vllm.v1.core.kv_cache_manager import KVCacheBlocks
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.outputs import ModelRunnerOutput
+    from vllm.v1.request import Request
+
+__all__ = ["StreamScheduler", "StreamSchedulerMixin", "SyncStreamScheduler"]
+
+
+class StreamSchedulerMixin(SessionOperationsMixin):
+    """Planning, for the synchronous and the asynchronous scheduler alike."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._grants: dict[str, int] = {}
+        self._policy = resolve_policy("fcfs")
+        # The planner admits chunk by chunk and evicts to make room, so vLLM's own admission margins
+        # would only refuse what the plan has already made room for.
+        self.scheduler_reserve_full_isl = False
+        self.kv_cache_manager.watermark_blocks = 0
+        # A sequence that outgrows the pool could never be scheduled again: end it there.
+        self.max_model_len = min(self.max_model_len, self._kv.capacity_tokens)
+        self._tokens = dict.fromkeys(("computed", "reused", "recomputed"), 0)
+        self._evictions = {"recompute": 0, "swap": 0, "builtin": 0}
+        self._evicted_blocks = 0
+        self.last_step_tokens = 0
+
+    # -- facade ----------------------------------------------------------------------------------
+
+    def configure_streams(self, *, secret: str, policy: str) -> None:
+        """Accept operations that carry ``secret`` and rank requests by ``policy``."""
+        self._secret = secret
+        self._policy = resolve_policy(policy)
+
+    def stream_stats(self) -> EngineStats:
+        """Return a snapshot; call it between two steps only."""
+        return EngineStats(
+            free_blocks=self._kv.free_blocks,
+            total_blocks=self._kv.total_blocks,
+            block_size=self._kv.block_size,
+            open_sessions=sum(not s.finalized for s in self._sessions.values()),
+            parked=len(self._parked),
+            running=len(self.running),
+            waiting=self.get_request_counts()[1],
+            tokens={**self._tokens, "invalidated": self._invalidated_tokens},
+            preemptions=dict(self._evictions),
+            evicted_blocks=self._evicted_blocks,
+            steps=self.current_step,
+        )
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        """Plan the step, make room for it, and let vLLM schedule exactly the plan."""
+        self._absorb_waiting()
+        if self._pause_state is PauseState.PAUSED_ALL:
+            return super().schedule(throttle_prefills)
+        ledger = StepLedger(self)
+        plan = self._plan(ledger)
+        self._evict(plan)
+        before = {
+            request_id: self.requests[request_id].num_computed_tokens
+            for request_id in plan.grants
+            if request_id in self._sessions
+        }
+        hidden = [r for r in self.running if r.request_id not in plan.grants]
+        self.running = []
+        for request_id in plan.grants:
+            request = self.requests[request_id]
+            if request.status == RequestStatus.RUNNING:
+                self.running.append(request)
+            else:
+                del self._backlog[request_id]
+                self._enqueue_waiting_request(request)
+        self._grants = plan.grants
+        try:
+            output = super().schedule(throttle_prefills)
+        finally:
+            self._grants = {}
+            self.running.extend(hidden)
+            self._absorb_waiting()
+        self._account(output, before)
+        return output
+
+    def _plan(self, ledger: StepLedger) -> StepPlan:
+        runnable = [*self.running, *self._backlog.values()]
+        # vLLM stops admitting at its own limit; a plan beyond it would evict for nothing.
+        limits = {
+            "token_budget": self.max_num_scheduled_tokens,
+            "slots": min(self.max_num_active_reqs, self.max_num_running_reqs),
+        }
+        plan = plan_without_eviction(self._ranked(runnable), ledger, **limits)
+        if plan is None:
+            everyone = [*runnable, *self._parked.values()]
+            plan = plan_with_eviction(self._ranked(everyone), ledger, **limits)
+        return plan
+
+    def _ranked(self, requests: Iterable[Request]) -> list[str]:
+        def rank(request: Request) -> tuple[Any, ...]:
+            session = self._sessions.get(request.request_id)
+            view = RequestView(
+                request_id=request.request_id,
+                arrival_s=request.arrival_time,
+                last_event_s=session.last_event_s if session else request.arrival_time,
+                finalized=session is None or session.finalized,
+                decoding=request.num_output_tokens > 0,
+                remaining_tokens=self._remaining(request, session),
+                computed_tokens=request.num_computed_tokens,
+            )
+            return (*self._policy.key(view), request.arrival_time, request.request_id)
+
+        return [request.request_id for request in sorted(requests, key=rank)]
+
+    def _evict(self, plan: StepPlan) -> None:
+        """Phase 2: take tail blocks from the victims until the grants fit."""
+        for request_id in plan.victims:
+            lacking = plan.reserved_blocks - self._kv.free_blocks
+            if lacking <= 0:
+                return
+            request = self.requests[request_id]
+            computed = request.num_computed_tokens
+            if request_id in plan.grants or not any(True for _ in self._kv.held(request_id)):
+                continue
+            self._evicted_blocks += self._kv.drop_tail(request, lacking)
+            if request.num_computed_tokens == computed:
+                continue
+            self._evictions["recompute"] += 1
+            session = self._sessions.get(request_id)
+            if session is not None:
+                session.preemptions += 1
+                session.lookup_due = True
+                self._report(session)
+            if request.status == RequestStatus.RUNNING:
+                self._suspend(request)
+
+    def _suspend(self, request: Request) -> None:
+        """Move a running request that lost KV to the backlog."""
+        self.running.remove(request)
+        self._inflight_prefills.discard(request)
+        self.reset_preempted_req_ids.add(request.request_id)
+        request.spec_token_ids = []
+        if request.num_output_tokens:
+            # The model runner knows its output and takes it back as resumed.
+            request.status = RequestStatus.PREEMPTED
+            request.num_preemptions += 1
+        else:
+            request.status = RequestStatus.WAITING
+        self._backlog[request.request_id] = request
+
+    def _account(self, output: SchedulerOutput, before: dict[str, int]) -> None:
+        """Count the step, and park the sessions it catches up."""
+        self.last_step_tokens = output.total_num_scheduled_tokens
+        self._tokens["computed"] += output.total_num_scheduled_tokens
+        caught_up: set[str] = set()
+        for request_id, computed_before in before.items():
+            scheduled = output.num_scheduled_tokens.get(request_id)
+            if scheduled is None:
+                continue
+            session = self._sessions[request_id]
+            end = session.request.num_computed_tokens
+            reused = max(0, end - scheduled - computed_before)
+            self._tokens["reused"] += reused
+            self._tokens["recomputed"] += session.count_step(end - scheduled, end, reused)
+            if not session.finalized and self._remaining(session.request, session) <= 0:
+                caught_up.add(request_id)
+        if caught_up:
+            self.running = [r for r in self.running if r.request_id not in caught_up]
+            for request_id in caught_up:
+                self._park(self._sessions[request_id])
+
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> Any:
+        """Take the step's results and report the sessions whose KV is now in place."""
+        outputs = super().update_from_output(scheduler_output, model_runner_output)
+        for request_id in scheduler_output.num_scheduled_tokens:
+            session = self._sessions.get(request_id)
+            if session is None:
+                continue
+            if request_id in self._parked and session.request.num_in_flight_tokens == 0:
+                session.prefilled_sequence = session.sequence
+                self._report(session)
+        return outputs
+
+    # -- vLLM's hooks ----------------------------------------------------------------------------
+
+    def _reserve_prefill_lookahead(
+        self, request: Request, num_computed_tokens: int, num_new_tokens: int
+    ) -> int:
+        """Cap a chunk at its grant and hold the last token of an open session."""
+        tokens = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
+        tokens = min(tokens, self._grants.get(request.request_id, tokens))
+        session = self._sessions.get(request.request_id)
+        if session is not None and not session.finalized:
+            tokens = min(tokens, request.num_tokens - self._hold - num_computed_tokens)
+        return int(max(tokens, 0))
+
+    def _get_local_prefix_cache_hit(self, request: Request) -> tuple[KVCacheBlocks, int, int, bool]:
+        """Leave an open session at least one token to compute.
+
+        A request in the waiting loop with nothing to compute would stop the scan for everyone.
+        """
+        blocks, tokens, boundary, diverged = super()._get_local_prefix_cache_hit(request)
+        session = self._sessions.get(request.request_id)
+        limit = request.num_tokens - self._hold - 1
+        if session is None or session.finalized or tokens <= limit:
+            return blocks, tokens, boundary, diverged
+        if not self._kv.can_truncate or limit < self.block_size:
+            return self.kv_cache_manager.empty_kv_cache_blocks, 0, 0, False
+        aligned = limit // self.block_size * self.block_size
+        blocks = self.kv_cache_manager.truncate_computed_blocks(blocks, aligned)
+        return blocks, aligned, boundary, diverged
+
+    def _preempt_request(
+        self, request: Request, timestamp: float, drop_stale_output: bool = False
+    ) -> None:
+        """Count vLLM's own preemptions, and keep an undecoded session's prompt fresh."""
+        super()._preempt_request(request, timestamp, drop_stale_output)
+        if self._grants:
+            self._evictions["builtin"] += 1
+        session = self._sessions.get(request.request_id)
+        if session is not None and not request.num_output_tokens:
+            request.status = RequestStatus.WAITING
+            request.num_preemptions = 0
+
+    def finish_requests(
+        self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus
+    ) -> list[Request]:
+        """Finish requests wherever they are, parked ones included."""
+        if isinstance(request_ids, str):
+            request_ids = (request_ids,)
+        ids = list(self.requests) if request_ids is None else list(request_ids)
+        for request_id in ids:
+            self._backlog.pop(request_id, None)
+            self._parked.pop(request_id, None)
+        finished: list[Request] = super().finish_requests(ids, finished_status)
+        return finished
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
+        session = self._sessions.pop(request.request_id, None)
+        if session is not None:
+            self._report(session)
+        self._backlog.pop(request.request_id, None)
+        return super()._free_request(request, delay_free_blocks)
+
+    def get_request_counts(self) -> tuple[int, int]:
+        """Return ``(running, waiting)``; parked sessions are neither."""
+        running, waiting = super().get_request_counts()
+        return running, waiting + len(self._backlog)
+
+    def reset_prefix_cache(
+        self, reset_running_requests: bool = False, reset_connector: bool = False
+    ) -> bool:
+        """Forget cached prefixes; parked sessions give up their blocks for it."""
+        holders = list(self._parked.values())
+        if reset_running_requests:
+            holders += [r for r in self._backlog.values() if r.num_computed_tokens]
+        for request in holders:
+            self._kv.release(request)
+        done: bool = super().reset_prefix_cache(reset_running_requests, reset_connector)
+        return done
+
+    def shutdown(self) -> None:
+        """Drop every reference to requests."""
+        self._sessions.clear()
+        self._backlog.clear()
+        self._parked.clear()
+        super().shutdown()
+
+
+class SyncStreamScheduler(StreamSchedulerMixin, Scheduler):
+    """For engines without asynchronous scheduling (the CPU backend among them)."""
+
+
+class StreamScheduler(StreamSchedulerMixin, AsyncScheduler):
+    """The class to name in ``scheduler_cls``; it gives the variant the configuration needs."""
+
+    def __new__(cls, vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the synchronous variant unless the configuration schedules asynchronously."""
+        if vllm_config.scheduler_config.async_scheduling:
+            return super().__new__(cls)
+        return SyncStreamScheduler(vllm_config, *args, **kwargs)
