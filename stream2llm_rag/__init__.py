@@ -10,20 +10,58 @@ from stream2llm_rag.errors import (
 )
 from stream2llm_rag.events import Append, ContextEvent, Update
 from stream2llm_rag.live import LiveContext
+from stream2llm_rag.pipeline import (
+    ContextFinal,
+    ContextReceived,
+    Finished,
+    RagAnswer,
+    RagEvent,
+    RagTiming,
+    StreamingRAG,
+    Token,
+)
 from stream2llm_rag.prompt import PromptAssembler, RagPrompt, split_chat_template
+from stream2llm_rag.sources import (
+    ContextSource,
+    TimedEvent,
+    from_retriever,
+    load_trace,
+    merge,
+    replay,
+    rerank,
+    save_trace,
+    time_limit,
+)
 
 __all__ = [
     "Append",
     "ContextClosedError",
     "ContextEvent",
+    "ContextFinal",
+    "ContextReceived",
+    "ContextSource",
     "ContextSourceError",
     "ContextTimeoutError",
     "Document",
+    "Finished",
     "LiveContext",
     "PromptAssembler",
     "PromptTemplateError",
+    "RagAnswer",
     "RagError",
+    "RagEvent",
     "RagPrompt",
+    "RagTiming",
+    "StreamingRAG",
+    "TimedEvent",
+    "Token",
     "Update",
+    "from_retriever",
+    "load_trace",
+    "merge",
+    "replay",
+    "rerank",
+    "save_trace",
     "split_chat_template",
+    "time_limit",
 ]

@@ -67,7 +67,9 @@ def test_a_question_with_the_sentinel_in_it_is_refused() -> None:
         split_rendered(f"{SENTINEL} {SENTINEL}")
 
 
-def test_a_template_given_with_the_call_replaces_the_models(plain_tokenizer, chat_tokenizer):
+def test_a_template_given_with_the_call_replaces_the_models(
+    plain_tokenizer: PreTrainedTokenizerFast, chat_tokenizer: PreTrainedTokenizerFast
+) -> None:
     messages = [{"role": "user", "content": "hello"}]
     template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
     for tokenizer in (plain_tokenizer, chat_tokenizer):

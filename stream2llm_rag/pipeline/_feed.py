@@ -1,0 +1,110 @@
+"""How context gets into the engine: into an open session at once, or in one request at the end."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol, Self, TypeAlias, assert_never
+
+from stream2llm_engine.outputs import SessionStats, StreamOutput
+from stream2llm_rag.events import Append, Update
+from stream2llm_rag.pipeline._engine import Engine, Session
+from stream2llm_rag.prompt import AppendTokens, PromptAssembler, ReplaceTokens, Unchanged
+
+__all__ = ["Feed", "OneShotFeed", "SessionFeed"]
+
+_OpenSession: TypeAlias = Callable[..., Awaitable[Session]]
+
+
+class Feed(Protocol):
+    """The way of one request's context into the engine."""
+
+    async def send(self, event: Append | Update) -> None:
+        """Takes an event in."""
+        ...
+
+    def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
+        """Says that the context is final and starts the answer."""
+        ...
+
+    async def close(self) -> None:
+        """Frees what the engine holds for the request, whatever its state."""
+        ...
+
+    def stats(self) -> SessionStats:
+        """Token counts of the request."""
+        ...
+
+
+class SessionFeed:
+    """Streams into a session, so that the context is computed while more of it arrives."""
+
+    def __init__(
+        self, open_session: _OpenSession, session: Session, assembler: PromptAssembler
+    ) -> None:
+        self._open_session = open_session
+        self._session = session
+        self._assembler = assembler
+
+    @classmethod
+    async def open(
+        cls, engine: Engine, assembler: PromptAssembler, *, tenant: str, deadline_s: float | None
+    ) -> Self:
+        """Opens a session that holds the prompt's prefix."""
+        open_session = partial(engine.open_session, tenant=tenant, deadline_s=deadline_s)
+        return cls(open_session, await open_session(assembler.prefix_ids), assembler)
+
+    async def send(self, event: Append | Update) -> None:
+        """Sends what the event changes."""
+        delta = self._assembler.apply(event)
+        match delta:
+            case AppendTokens(ids):
+                await self._session.append(ids)
+            case ReplaceTokens([]):
+                # No prefix and every document retracted: a session cannot be emptied.
+                await self._session.abort()
+                self._session = await self._open_session()
+            case ReplaceTokens(ids):
+                await self._session.update(ids)
+            case Unchanged():
+                pass
+            case _:
+                assert_never(delta)
+
+    def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
+        """Sends the suffix."""
+        return self._session.finalize(self._assembler.suffix_ids, sampling_params)
+
+    async def close(self) -> None:
+        """Aborts the session, which does nothing once it is finished."""
+        await self._session.abort()
+
+    def stats(self) -> SessionStats:
+        """The session's own counters."""
+        return self._session.stats
+
+
+class OneShotFeed:
+    """Waits for the whole context and sends one ordinary request: the baseline."""
+
+    def __init__(self, engine: Engine, assembler: PromptAssembler) -> None:
+        self._engine = engine
+        self._assembler = assembler
+        self._outputs: AsyncIterator[StreamOutput] | None = None
+
+    async def send(self, event: Append | Update) -> None:
+        """Only takes the event into the prompt."""
+        self._assembler.apply(event)
+
+    def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
+        """Sends the whole prompt."""
+        prompt = {"prompt_token_ids": self._assembler.final_ids()}
+        self._outputs = self._engine.generate(prompt, sampling_params)
+        return self._outputs
+
+    async def close(self) -> None:
+        """Aborts the request if it is still running."""
+        if isinstance(self._outputs, AsyncGenerator):
+            await self._outputs.aclose()
+
+    def stats(self) -> SessionStats:
+        """The prompt's length; nothing is computed before the context is final."""
+        return SessionStats(prompt_tokens=len(self._assembler.final_ids()))

@@ -1,0 +1,67 @@
+"""A labelled fake: it records what a session is told and can fail, for error paths only.
+
+What the engine does with tokens is tested with the real one.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from stream2llm_engine.outputs import SessionStats, StreamOutput
+
+
+class FakeSession:
+    def __init__(self, token_ids: Sequence[int], fail_on_append: Exception | None) -> None:
+        self.tokens = list(token_ids)
+        self.aborted = 0
+        self.finalized = False
+        self.fail_on_append = fail_on_append
+        self.stats = SessionStats()
+
+    async def append(self, token_ids: Sequence[int]) -> None:
+        if self.fail_on_append is not None:
+            raise self.fail_on_append
+        self.tokens += token_ids
+
+    async def update(self, token_ids: Sequence[int]) -> None:
+        self.tokens = list(token_ids)
+
+    def finalize(
+        self, token_ids: Sequence[int] = (), sampling_params: Any = None
+    ) -> AsyncGenerator[StreamOutput, None]:
+        self.tokens += token_ids
+        self.finalized = True
+        return outputs()
+
+    async def abort(self) -> None:
+        self.aborted += 1
+
+
+class FakeEngine:
+    def __init__(self, tokenizer: Any, fail_on_append: Exception | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.fail_on_append = fail_on_append
+        self.sessions: list[FakeSession] = []
+        self.prompts: list[list[int]] = []
+
+    async def start(self) -> None:
+        return None
+
+    async def open_session(
+        self,
+        token_ids: Sequence[int] = (),
+        sampling_params: Any = None,
+        tenant: str = "default",
+        deadline_s: float | None = None,
+    ) -> FakeSession:
+        self.sessions.append(FakeSession(token_ids, self.fail_on_append))
+        return self.sessions[-1]
+
+    def generate(self, prompt: Any, sampling_params: Any) -> AsyncGenerator[StreamOutput, None]:
+        self.prompts.append(prompt["prompt_token_ids"])
+        return outputs()
+
+
+async def outputs() -> AsyncGenerator[StreamOutput, None]:
+    yield StreamOutput(index=0, text="one", token_ids=(1,))
+    yield StreamOutput(index=0, text="", token_ids=(2,))
+    yield StreamOutput(index=0, text=" two", token_ids=(3,), finish_reason="stop")
