@@ -1,7 +1,7 @@
 """Context sources: any retriever, several of them, reranking, and replayed traces."""
 
 from stream2llm_rag.sources._merge import merge
-from stream2llm_rag.sources._protocol import ContextSource, events_of
+from stream2llm_rag.sources._protocol import ContextSource, events_of, typed_errors
 from stream2llm_rag.sources._replay import TimedEvent, load_trace, replay, save_trace
 from stream2llm_rag.sources._rerank import Reranker, rerank
 from stream2llm_rag.sources._retriever import from_retriever
@@ -19,4 +19,5 @@ __all__ = [
     "rerank",
     "save_trace",
     "time_limit",
+    "typed_errors",
 ]

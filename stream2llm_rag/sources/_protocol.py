@@ -49,5 +49,5 @@ def typed_errors(what: str) -> Iterator[None]:
     except Stream2LLMError:
         raise
     except Exception as error:
-        msg = f"{what} failed: {error!r}"
+        msg = f"{what} failed: {type(error).__name__}: {error}"
         raise ContextSourceError(msg) from error
