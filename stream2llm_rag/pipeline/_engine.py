@@ -43,6 +43,11 @@ class Engine(Protocol):
         """The model's Hugging Face tokenizer."""
         ...
 
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Longest prompt the engine takes, with one token left for the answer."""
+        ...
+
     async def start(self) -> Any:
         """Loads the model; does nothing when it is loaded."""
         ...

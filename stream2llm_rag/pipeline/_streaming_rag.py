@@ -38,8 +38,8 @@ class StreamingRAG:
         source: Where the context comes from; ``from_retriever`` makes one of any retriever.
         prompt: The prompt; ``RagPrompt()`` by default.
         sampling_params: vLLM's ``SamplingParams``; greedy with at most 256 tokens by default.
-        max_prompt_tokens: Bound of the prompt; documents that do not fit are left out. None leaves
-            the check to the engine, which refuses a prompt that is too long.
+        max_prompt_tokens: Bound of the prompt; documents that do not fit are left out, which the
+            answer records. By default what the engine takes, less the answer's ``max_tokens``.
         tenant: Whose share of the engine the questions use.
         blocking: Wait for the whole context, then send one ordinary request. The tokens are the
             same; this is the baseline to compare with.
@@ -91,10 +91,10 @@ class StreamingRAG:
         """
         await self._engine.start()
         clock = _Clock()
-        assembler = self._prompt.assembler(
-            self._engine.tokenizer, question, max_prompt_tokens=self._max_prompt_tokens
-        )
         sampling_params = self._sampling_params or _default_sampling_params()
+        assembler = self._prompt.assembler(
+            self._engine.tokenizer, question, max_prompt_tokens=self._room_for(sampling_params)
+        )
         feed = await self._open_feed(assembler, deadline_s)
         live = LiveContext()
         pump = asyncio.create_task(
@@ -116,6 +116,11 @@ class StreamingRAG:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
             await feed.close()
+
+    def _room_for(self, sampling_params: Any) -> int:
+        if self._max_prompt_tokens is not None:
+            return self._max_prompt_tokens
+        return int(self._engine.max_prompt_tokens) + 1 - (sampling_params.max_tokens or 1)
 
     async def _open_feed(self, assembler: PromptAssembler, deadline_s: float | None) -> Feed:
         if self._blocking:

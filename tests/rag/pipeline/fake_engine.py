@@ -42,6 +42,7 @@ class FakeEngine:
         self.fail_on_append = fail_on_append
         self.sessions: list[FakeSession] = []
         self.prompts: list[list[int]] = []
+        self.max_prompt_tokens = 1000
 
     async def start(self) -> None:
         return None

@@ -3,6 +3,7 @@ import copy
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.rag.builders import append, documents, update
 from tests.rag.pipeline.fake_engine import FakeEngine
 
 EVENTS: list[Append | Update] = [append("a", "b"), append("c"), update("d", "c")]
-SAMPLING = object()
+SAMPLING = SimpleNamespace(max_tokens=16)
 
 
 @pytest.fixture
@@ -80,6 +81,16 @@ async def test_left_out_documents_are_reported(
     for answer in answers:
         assert len(answer.documents) == 1
         assert {document.id for document in (*answer.documents, *answer.left_out)} == {"c", "d"}
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+async def test_by_default_the_prompt_leaves_room_for_the_answer(
+    engine: FakeEngine, chat_tokenizer: PreTrainedTokenizerFast, spare: int
+) -> None:
+    fits = len(RagPrompt().assembler(chat_tokenizer, "Q?").one_shot_ids(documents("c", "d")))
+    engine.max_prompt_tokens = fits + SAMPLING.max_tokens - 1 + spare
+    answer = await rag(engine).answer("Q?")
+    assert bool(answer.left_out) == (spare < 0)
 
 
 async def test_context_reaches_the_engine_however_slow_the_consumer_is(engine: FakeEngine) -> None:
