@@ -24,7 +24,7 @@ from stream2llm_engine.session import StreamSession
 from stream2llm_engine.tokens import validated_token_ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Coroutine, Sequence
     from types import TracebackType
 
     from stream2llm_engine.config import EngineConfig
@@ -188,7 +188,7 @@ class StreamEngine:
 
     async def generate(
         self, prompt: Any, sampling_params: Any = None
-    ) -> AsyncIterator[StreamOutput]:
+    ) -> AsyncGenerator[StreamOutput]:
         """Answer a complete prompt, as vLLM itself would.
 
         Args:

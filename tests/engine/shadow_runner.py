@@ -1,8 +1,8 @@
 """A model runner without a model: it checks every KV read and "computes" exactly.
 
-FAKE, on purpose: it stands in for vLLM's V1 model runner, so that the real scheduler and the real KV
-cache manager can be driven thousands of steps a second. The "KV" of a position is the hash of the
-whole prefix up to it, as attention makes it; reading a block whose content is not that of the
+FAKE, on purpose: it stands in for vLLM's V1 model runner, so that the real scheduler and the real
+KV cache manager can be driven thousands of steps a second. The "KV" of a position is the hash of
+the whole prefix up to it, as attention makes it; reading a block whose content is not that of the
 request's own prefix is recorded as a violation. The next token is a function of the prefix, so an
 answer computed from wrong KV, or from a prompt that was not final, is a wrong answer.
 """

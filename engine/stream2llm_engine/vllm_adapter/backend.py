@@ -115,6 +115,7 @@ class VllmBackend:
             UnsupportedFeatureError: A feature that streams do not have.
         """
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMError
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
@@ -137,7 +138,7 @@ class VllmBackend:
                 supported_tasks=self._tasks,
                 lora_request=lora,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, VLLMError) as error:
             msg = f"vLLM refused the request: {error}"
             raise InvalidRequestError(msg) from error
         request.external_req_id = request_id

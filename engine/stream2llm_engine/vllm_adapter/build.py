@@ -31,6 +31,7 @@ def build_engine(config: EngineConfig, secret: str) -> Any:
         UnsupportedFeatureError: The model cannot take streaming sessions.
     """
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.exceptions import VLLMError
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -48,8 +49,12 @@ def build_engine(config: EngineConfig, secret: str) -> Any:
     try:
         with _core_in_this_process():
             engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-    except (OSError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        msg = f"vLLM could not start with model {config.model!r}: {error}"
+    except (OSError, TypeError, ValueError, RuntimeError, VLLMError) as error:
+        msg = (
+            f"vLLM could not start with model {config.model!r}: {error}\n"
+            "Check that the model is a local directory or a hub id this machine can reach, and "
+            "that every entry of EngineConfig.vllm is a field of vLLM's EngineArgs."
+        )
         raise EngineConfigError(msg) from error
     scheduler = engine.engine_core.engine_core.scheduler
     _refuse_unsupported(engine, scheduler)

@@ -22,8 +22,7 @@ __all__ = ["CoreThread"]
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# Between two steps that computed nothing although requests wait (for blocks that an unfinished
-# session keeps, or for a grammar to compile).
+# Between two steps that computed nothing although a request waits for a grammar to compile.
 _STALL_PAUSE_S = 0.002
 
 

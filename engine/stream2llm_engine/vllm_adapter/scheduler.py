@@ -52,6 +52,7 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self._evictions = {"recompute": 0, "swap": 0, "builtin": 0}
         self._evicted_blocks = 0
         self.last_step_tokens = 0
+        self._stalled = False
 
     # -- facade ----------------------------------------------------------------------------------
 
@@ -108,7 +109,19 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             self.running.extend(hidden)
             self._absorb_waiting()
         self._account(output, before)
+        self._stalled = self._nothing_left_to_try(output)
         return output
+
+    def _nothing_left_to_try(self, output: SchedulerOutput) -> bool:
+        """Whether stepping again is pointless until somebody calls.
+
+        Open sessions may have to wait for blocks that older ones keep.
+        """
+        return (
+            output.total_num_scheduled_tokens == 0
+            and not output.finished_req_ids
+            and not any(self._is_blocked_waiting_status(r.status) for r in self._backlog.values())
+        )
 
     def _plan(self, ledger: StepLedger) -> StepPlan:
         runnable = [*self.running, *self._backlog.values()]
@@ -201,6 +214,8 @@ class StreamSchedulerMixin(SessionOperationsMixin):
     ) -> Any:
         """Take the step's results and report the sessions whose KV is now in place."""
         outputs = super().update_from_output(scheduler_output, model_runner_output)
+        if scheduler_output.total_num_scheduled_tokens:
+            self._stalled = False
         for request_id in scheduler_output.num_scheduled_tokens:
             session = self._sessions.get(request_id)
             if session is None:
@@ -255,6 +270,7 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus
     ) -> list[Request]:
         """Finish requests wherever they are, parked ones included."""
+        self._stalled = False
         if isinstance(request_ids, str):
             request_ids = (request_ids,)
         ids = list(self.requests) if request_ids is None else list(request_ids)
@@ -271,6 +287,20 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self._backlog.pop(request.request_id, None)
         return super()._free_request(request, delay_free_blocks)
 
+    def add_request(self, request: Request) -> None:
+        """Add an ordinary request, or apply the session operation it carries."""
+        self._stalled = False
+        super().add_request(request)
+
+    def set_pause_state(self, pause_state: PauseState) -> None:
+        """Pause or resume."""
+        self._stalled = False
+        super().set_pause_state(pause_state)
+
+    def has_requests(self) -> bool:
+        """Whether a step could do anything."""
+        return not self._stalled and bool(super().has_requests())
+
     def get_request_counts(self) -> tuple[int, int]:
         """Return ``(running, waiting)``; parked sessions are neither."""
         running, waiting = super().get_request_counts()
@@ -280,6 +310,7 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self, reset_running_requests: bool = False, reset_connector: bool = False
     ) -> bool:
         """Forget cached prefixes; parked sessions give up their blocks for it."""
+        self._stalled = False
         holders = list(self._parked.values())
         if reset_running_requests:
             holders += [r for r in self._backlog.values() if r.num_computed_tokens]

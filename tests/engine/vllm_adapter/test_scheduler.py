@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from stream2llm_engine.wire import OperationKind
 from tests.engine.harness import BLOCK_SIZE, SchedulerHarness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def tokens(count: int, seed: int = 0) -> list[int]:
@@ -58,7 +63,7 @@ def test_append_computes_only_the_new_tokens(harness: SchedulerHarness) -> None:
     harness.check_drained()
 
 
-UPDATES = {
+UPDATES: dict[str, Callable[[list[int]], list[int]]] = {
     "identical": lambda old: old,
     "grow": lambda old: [*old, *tokens(40, seed=5)],
     "shrink": lambda old: old[:61],

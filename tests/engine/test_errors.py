@@ -1,0 +1,176 @@
+"""Bad input gets a typed error that says what to do, and costs nobody else anything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stream2llm_engine import (
+    EngineConfig,
+    EngineConfigError,
+    EngineDeadError,
+    InvalidRequestError,
+    PromptTooLongError,
+    SamplingParams,
+    SessionClosedError,
+    SessionLimitError,
+    StreamEngine,
+    UnsupportedFeatureError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+
+def test_wrong_tokens(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        async with await engine.open_session([5, 6, 7]) as session:
+            wrong: list[tuple[Any, str]] = [
+                ([], "at least one token"),
+                ([5, -1], "outside the vocabulary"),
+                ([5, 10**6], "outside the vocabulary"),
+                (["a"], "flat sequence of integers"),
+                ([[5], [6]], "flat sequence of integers"),
+                ([1.5], "flat sequence of integers"),
+            ]
+            for bad, match in wrong:
+                for operation in (session.append, session.update):
+                    with pytest.raises(InvalidRequestError, match=match):
+                        await operation(bad)
+            assert session.prompt_token_ids == [5, 6, 7]
+
+    engine.run(scenario())
+
+
+def test_too_long(engine: StreamEngine) -> None:
+    limit = engine.max_prompt_tokens
+
+    async def scenario() -> None:
+        with pytest.raises(PromptTooLongError, match=f"at most {limit}"):
+            await engine.open_session([5] * (limit + 1))
+        async with await engine.open_session([5] * 1000) as session:
+            with pytest.raises(PromptTooLongError, match="send fewer documents"):
+                await session.append([5] * 100)
+            with pytest.raises(PromptTooLongError):
+                session.finalize([5] * 100)
+            assert session.state == "open"
+            await session.append([5] * (limit - 1000))
+        with pytest.raises(PromptTooLongError):
+            await anext(engine.generate([5] * (limit + 1)))
+
+    engine.run(scenario())
+
+
+def test_closed_session(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        session = await engine.open_session([5, 6])
+        stream = session.finalize((), SamplingParams(max_tokens=1))
+        operations: list[Callable[[], Awaitable[None]]] = [
+            lambda: session.append([5]),
+            lambda: session.update([5]),
+            session.wait_prefilled,
+        ]
+        for operation in operations:
+            with pytest.raises(SessionClosedError, match="open a new session"):
+                await operation()
+        with pytest.raises(SessionClosedError, match="it was finalized"):
+            session.finalize()
+        assert [out async for out in stream]
+        aborted = await engine.open_session([5, 6])
+        await aborted.abort()
+        with pytest.raises(SessionClosedError, match="it was aborted"):
+            await aborted.append([5])
+
+    engine.run(scenario())
+
+
+def test_empty_prompts(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        async with await engine.open_session() as session:
+            with pytest.raises(InvalidRequestError, match="empty prompt"):
+                session.finalize()
+        prompts: list[Any] = [[], ""]
+        for prompt in prompts:
+            with pytest.raises(InvalidRequestError, match="empty"):
+                await anext(engine.generate(prompt))
+        with pytest.raises(UnsupportedFeatureError):
+            await anext(engine.generate({"prompt_embeds": None}))
+
+    engine.run(scenario())
+
+
+def test_features_that_are_not_there(engine: StreamEngine) -> None:
+    async def scenario(**options: Any) -> None:
+        with pytest.raises(UnsupportedFeatureError, match="not available yet"):
+            await engine.open_session([5], **options)
+
+    engine.run(scenario(lora=object()))
+    engine.run(scenario(deadline_s=1.0))
+
+
+def test_session_limit(
+    engine: StreamEngine, monkeypatch: pytest.MonkeyPatch, tiny_llama: Path
+) -> None:
+    monkeypatch.setattr(engine, "config", EngineConfig(model=str(tiny_llama), max_open_sessions=2))
+
+    async def scenario() -> None:
+        sessions = [await engine.open_session([5]) for _ in range(2)]
+        with pytest.raises(SessionLimitError, match="max_open_sessions"):
+            await engine.open_session([5])
+        await sessions[0].abort()
+        await (await engine.open_session([5])).abort()
+        await sessions[1].abort()
+
+    engine.run(scenario())
+
+
+def test_a_second_engine_in_the_process(engine: StreamEngine, tiny_llama: Path) -> None:
+    second = StreamEngine(EngineConfig(model=str(tiny_llama)))
+
+    async def scenario() -> None:
+        with pytest.raises(EngineConfigError, match="another StreamEngine is running"):
+            await second.start()
+
+    engine.run(scenario())
+
+
+def test_run_from_its_own_loop(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        with pytest.raises(RuntimeError, match="await the coroutine"):
+            engine.run(engine.stats())
+
+    engine.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"model": ""}, "model"),
+        ({"model": "m", "policy": "best"}, "policy"),
+        ({"model": "m", "polcy": "fcfs"}, "polcy"),
+        ({"model": "m", "vllm": {"scheduler_cls": "x"}}, "plug-in itself"),
+        ({"model": "m", "max_open_sessions": 0}, "max_open_sessions"),
+        ({}, "model"),
+    ],
+)
+def test_wrong_configuration(values: dict[str, Any], match: str) -> None:
+    with pytest.raises(EngineConfigError, match=match):
+        EngineConfig(**values)
+
+
+def test_before_start() -> None:
+    engine = StreamEngine(EngineConfig(model="anything"))
+    with pytest.raises(EngineDeadError, match="start"):
+        _ = engine.tokenizer
+    engine.close()
+
+    async def scenario() -> None:
+        with pytest.raises(EngineDeadError, match="closed"):
+            await engine.start()
+
+    asyncio.run(scenario())

@@ -1,0 +1,135 @@
+"""Sampling features on streams give what stock vLLM gives for the complete prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stream2llm_engine import InvalidRequestError, SamplingParams, UnsupportedFeatureError
+
+if TYPE_CHECKING:
+    from stream2llm_engine import StreamEngine, StreamOutput
+    from tests.support.reference import Reference
+
+pytestmark = pytest.mark.engine
+
+PROMPT = [5 + (i * 37) % 390 for i in range(120)]
+
+
+def stream(engine: StreamEngine, **params: Any) -> list[StreamOutput]:
+    async def scenario() -> list[StreamOutput]:
+        session = await engine.open_session(PROMPT[:70])
+        await session.wait_prefilled()
+        await session.append(PROMPT[70:110])
+        deltas = session.finalize(PROMPT[110:], SamplingParams(**params))
+        return [out async for out in deltas]
+
+    return engine.run(scenario())
+
+
+def text_of(deltas: list[StreamOutput]) -> str:
+    return "".join(out.text for out in deltas)
+
+
+def ids_of(deltas: list[StreamOutput]) -> list[int]:
+    return [token for out in deltas for token in out.token_ids]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 0.0},
+        {"temperature": 0.8, "seed": 11},
+        {"temperature": 1.0, "top_p": 0.7, "seed": 3},
+        {"temperature": 1.0, "top_k": 5, "seed": 4},
+        {"temperature": 0.0, "repetition_penalty": 1.5},
+        {"temperature": 0.0, "presence_penalty": 1.0, "frequency_penalty": 0.5},
+        {"temperature": 0.0, "logit_bias": {17: 100.0}},
+        {"temperature": 0.0, "min_tokens": 5},
+    ],
+    ids="+".join,
+)
+def test_same_answer_as_one_shot(
+    engine: StreamEngine, reference: Reference, params: dict[str, Any]
+) -> None:
+    params = {**params, "max_tokens": 12}
+    (expected,) = reference.answer([PROMPT], **{**params, "logprobs": 0})
+    deltas = stream(engine, **params)
+    assert ids_of(deltas) == expected["token_ids"]
+    assert text_of(deltas) == expected["text"]
+
+
+def test_logprobs(engine: StreamEngine, reference: Reference) -> None:
+    params = {"temperature": 0.0, "max_tokens": 6, "logprobs": 3, "ignore_eos": True}
+    (expected,) = reference.answer([PROMPT], **params)
+    deltas = stream(engine, **params)
+    got = [out.logprobs[0][out.token_ids[0]].logprob for out in deltas if out.logprobs]
+    assert got == pytest.approx(expected["logprobs"], abs=1e-4)
+    assert all(len(out.logprobs[0]) >= 3 for out in deltas if out.logprobs)
+    assert deltas[-1].cumulative_logprob == pytest.approx(sum(got), abs=1e-3)
+
+
+def test_stop_token(engine: StreamEngine) -> None:
+    free = ids_of(stream(engine, temperature=1.0, seed=5, max_tokens=12, ignore_eos=True))
+    stop = free[6]
+    deltas = stream(
+        engine, temperature=1.0, seed=5, max_tokens=12, ignore_eos=True, stop_token_ids=[stop]
+    )
+    assert ids_of(deltas) == free[: free.index(stop) + 1]
+    assert deltas[-1].finish_reason == "stop"
+    assert deltas[-1].stop_reason == stop
+
+
+def test_stop_string_across_deltas(engine: StreamEngine) -> None:
+    params: dict[str, Any] = {"temperature": 1.0, "seed": 5, "max_tokens": 12, "ignore_eos": True}
+    free = text_of(stream(engine, **params))
+    middle = len(free) // 2
+    stop = free[middle : middle + 3]
+    deltas = stream(engine, **params, stop=[stop])
+    assert text_of(deltas) == free[: free.index(stop)]
+    assert deltas[-1].finish_reason == "stop"
+    assert deltas[-1].stop_reason == stop
+
+
+def test_max_tokens(engine: StreamEngine) -> None:
+    deltas = stream(engine, temperature=0.0, max_tokens=3, ignore_eos=True)
+    assert len(ids_of(deltas)) == 3
+    assert deltas[-1].finish_reason == "length"
+
+
+def test_an_answer_ends_where_the_model_length_does(engine: StreamEngine) -> None:
+    async def scenario() -> int:
+        session = await engine.open_session([5 + i % 300 for i in range(1000)])
+        params = SamplingParams(temperature=0.0, max_tokens=500, ignore_eos=True)
+        return sum([len(out.token_ids) async for out in session.finalize((), params)])
+
+    assert engine.run(scenario()) == 24
+
+
+@pytest.mark.parametrize(
+    ("params", "what"),
+    [({"n": 2}, "n > 1"), ({"prompt_logprobs": 1}, "prompt_logprobs")],
+)
+def test_what_streams_do_not_have_is_refused_at_the_call(
+    engine: StreamEngine, params: dict[str, Any], what: str
+) -> None:
+    async def scenario() -> None:
+        async with await engine.open_session(PROMPT) as session:
+            with pytest.raises(UnsupportedFeatureError, match=what):
+                session.finalize((), SamplingParams(**params))
+            assert session.state == "open"
+
+    engine.run(scenario())
+
+
+def test_what_vllm_refuses_is_refused_at_the_call(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        async with await engine.open_session(PROMPT) as session:
+            with pytest.raises(InvalidRequestError, match="vLLM refused"):
+                session.finalize((), SamplingParams(logprobs=10_000))
+            with pytest.raises(InvalidRequestError, match="SamplingParams"):
+                session.finalize((), {"temperature": 0})
+            assert session.state == "open"
+
+    engine.run(scenario())
