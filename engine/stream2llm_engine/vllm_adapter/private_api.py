@@ -1,0 +1,197 @@
+"""Every vLLM name the adapter relies on that vLLM does not promise to keep.
+
+A test compares this list with the installed vLLM, so that a new release fails here first and by
+name. Parameters are listed where the adapter passes or overrides them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any, NamedTuple
+
+__all__ = ["CALLABLES", "INSTANCE_ATTRIBUTES", "VllmCallable", "find_drift"]
+
+
+class VllmCallable(NamedTuple):
+    """A function or method and the parameters it must have, ``self`` left out."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...]
+
+
+_SCHEDULER = "vllm.v1.core.sched.scheduler"
+_MANAGER = "vllm.v1.core.kv_cache_manager"
+
+CALLABLES: tuple[VllmCallable, ...] = (
+    VllmCallable(_SCHEDULER, "Scheduler.schedule", ("throttle_prefills",)),
+    VllmCallable(
+        _SCHEDULER,
+        "Scheduler.update_from_output",
+        ("scheduler_output", "model_runner_output"),
+    ),
+    VllmCallable(_SCHEDULER, "Scheduler.add_request", ("request",)),
+    VllmCallable(_SCHEDULER, "Scheduler.finish_requests", ("request_ids", "finished_status")),
+    VllmCallable(_SCHEDULER, "Scheduler._free_request", ("request", "delay_free_blocks")),
+    VllmCallable(
+        _SCHEDULER,
+        "Scheduler._preempt_request",
+        ("request", "timestamp", "drop_stale_output"),
+    ),
+    VllmCallable(
+        _SCHEDULER,
+        "Scheduler._reserve_prefill_lookahead",
+        ("request", "num_computed_tokens", "num_new_tokens"),
+    ),
+    VllmCallable(_SCHEDULER, "Scheduler._get_local_prefix_cache_hit", ("request",)),
+    VllmCallable(_SCHEDULER, "Scheduler._enqueue_waiting_request", ("request",)),
+    VllmCallable(_SCHEDULER, "Scheduler._is_blocked_waiting_status", ("status",)),
+    VllmCallable(_SCHEDULER, "Scheduler.get_request_counts", ()),
+    VllmCallable(_SCHEDULER, "Scheduler.has_requests", ()),
+    VllmCallable(_SCHEDULER, "Scheduler.set_pause_state", ("pause_state",)),
+    VllmCallable(
+        _SCHEDULER,
+        "Scheduler.reset_prefix_cache",
+        ("reset_running_requests", "reset_connector"),
+    ),
+    VllmCallable(_MANAGER, "KVCacheManager.free", ("request",)),
+    VllmCallable(
+        _MANAGER,
+        "KVCacheManager.truncate_computed_blocks",
+        ("blocks", "num_computed_tokens"),
+    ),
+    VllmCallable(_MANAGER, "KVCacheManager.prefix_cache_lookup_enabled", ("request",)),
+    VllmCallable(
+        "vllm.v1.core.kv_cache_coordinator",
+        "KVCacheCoordinator.get_num_blocks_to_allocate",
+        (
+            "request_id",
+            "num_tokens",
+            "new_computed_blocks",
+            "num_encoder_tokens",
+            "total_computed_tokens",
+            "num_local_computed_tokens",
+            "num_tokens_main_model",
+            "apply_admission_cap",
+            "prefill_end",
+        ),
+    ),
+    VllmCallable("vllm.v1.core.block_pool", "BlockPool.free_blocks", ("ordered_blocks",)),
+    VllmCallable("vllm.v1.core.block_pool", "BlockPool.get_num_free_blocks", ()),
+    VllmCallable("vllm.v1.request", "Request.update_block_hashes", ()),
+    VllmCallable(
+        "vllm.v1.engine.output_processor",
+        "OutputProcessor.add_request",
+        ("request", "prompt", "parent_req", "request_index", "queue"),
+    ),
+    VllmCallable(
+        "vllm.v1.engine.output_processor",
+        "OutputProcessor.abort_requests",
+        ("request_ids", "internal"),
+    ),
+    VllmCallable("vllm.v1.engine.llm_engine", "LLMEngine.step", ()),
+    VllmCallable(
+        "vllm.v1.engine.input_processor",
+        "InputProcessor.process_inputs",
+        (
+            "request_id",
+            "prompt",
+            "params",
+            "supported_tasks",
+            "arrival_time",
+            "lora_request",
+            "tokenization_kwargs",
+            "trace_headers",
+            "priority",
+            "data_parallel_rank",
+            "resumable",
+            "session_id",
+            "kv_hints",
+        ),
+    ),
+)
+
+# Set in `__init__`, so only the source tells whether they are still there.
+INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
+    (_SCHEDULER, "Scheduler"): (
+        "running",
+        "waiting",
+        "kv_holding_waiting",
+        "deferred_waiting",
+        "requests",
+        "finished_req_ids",
+        "reset_preempted_req_ids",
+        "kv_cache_manager",
+        "hash_block_size",
+        "block_size",
+        "current_step",
+        "has_mamba_layers",
+        "max_model_len",
+        "max_num_active_reqs",
+        "max_num_running_reqs",
+        "max_num_scheduled_tokens",
+        "num_lookahead_tokens",
+        "num_prefill_lookahead",
+        "scheduler_reserve_full_isl",
+        "_inflight_prefills",
+        "_pause_state",
+    ),
+    (_MANAGER, "KVCacheManager"): (
+        "block_pool",
+        "coordinator",
+        "empty_kv_cache_blocks",
+        "watermark_blocks",
+    ),
+    ("vllm.v1.core.single_type_kv_cache_manager", "SingleTypeKVCacheManager"): (
+        "block_size",
+        "num_cached_block",
+        "req_to_blocks",
+    ),
+    ("vllm.v1.core.block_pool", "BlockPool"): ("blocks", "num_gpu_blocks"),
+    ("vllm.v1.request", "Request"): (
+        "_all_token_ids",
+        "arrival_time",
+        "block_hashes",
+        "max_tokens",
+        "num_computed_tokens",
+        "num_in_flight_tokens",
+        "num_output_placeholders",
+        "num_preemptions",
+        "num_prompt_tokens",
+        "prefill_stats",
+        "prompt_token_ids",
+        "spec_token_ids",
+        "structured_output_request",
+    ),
+    ("vllm.v1.engine.llm_engine", "LLMEngine"): (
+        "engine_core",
+        "input_processor",
+        "model_config",
+        "output_processor",
+    ),
+}
+
+
+def find_drift() -> list[str]:
+    """Return how the installed vLLM differs from what the adapter was written for."""
+    drift = []
+    for entry in CALLABLES:
+        where = f"{entry.module}.{entry.name}"
+        target: Any = importlib.import_module(entry.module)
+        for part in entry.name.split("."):
+            target = getattr(target, part, None)
+        if target is None:
+            drift.append(f"{where} is gone")
+            continue
+        found = tuple(p for p in inspect.signature(target).parameters if p != "self")
+        if found != entry.parameters:
+            drift.append(f"{where} takes {found}, not {entry.parameters}")
+    for (module, class_name), names in INSTANCE_ATTRIBUTES.items():
+        source = inspect.getsource(getattr(importlib.import_module(module), class_name).__init__)
+        drift += [
+            f"{module}.{class_name}.{name} is gone"
+            for name in names
+            if f"self.{name} " not in source and f"self.{name}:" not in source
+        ]
+    return drift
