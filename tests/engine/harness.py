@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
@@ -64,6 +65,8 @@ class SchedulerHarness:
         token_budget: Tokens a step may compute.
         slots: Requests the runner can hold.
         prefix_caching: Whether vLLM caches prefixes.
+        asynchronous: Schedule a step before the results of the one before it are known, and keep
+            requests in slots as the V2 model runner does; what vLLM does on GPUs.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class SchedulerHarness:
         slots: int = 8,
         prefix_caching: bool = True,
         max_model_len: int = 512,
+        asynchronous: bool = False,
     ) -> None:
         config = _vllm_config(blocks, max_model_len, prefix_caching=prefix_caching)
+        config.scheduler_config.async_scheduling = asynchronous
         spec = FullAttentionSpec(
             block_size=BLOCK_SIZE, num_kv_heads=1, head_size=1, dtype=torch.float32
         )
@@ -94,7 +99,10 @@ class SchedulerHarness:
         self.scheduler.configure_streams(secret=SECRET, policy="fcfs")
         self.scheduler.max_num_scheduled_tokens = token_budget
         self.scheduler.max_num_running_reqs = self.scheduler.max_num_active_reqs = slots
-        self.runner = ShadowRunner(BLOCK_SIZE)
+        self.scheduler.use_v2_model_runner = asynchronous
+        self.runner = ShadowRunner(BLOCK_SIZE, slots=slots if asynchronous else None)
+        self.depth = 2 if asynchronous else 1
+        self._in_flight: deque[tuple[Any, Any]] = deque()
         self.prompts: dict[str, list[int]] = {}
         self.open: set[str] = set()
         self.asked: dict[str, int] = {}
@@ -176,18 +184,34 @@ class SchedulerHarness:
         for request_id, sampled in zip(result.req_ids, result.sampled_token_ids, strict=True):
             if sampled and request_id in self.open:
                 self.runner.violations.append(f"{request_id} was sampled while open")
+        self._in_flight.append((output, result))
+        while len(self._in_flight) >= self.depth:
+            self.deliver()
+        return dict(output.num_scheduled_tokens)
+
+    def deliver(self) -> None:
+        """Take the results of the oldest step in flight, if there is one."""
+        if not self._in_flight:
+            return
+        output, result = self._in_flight.popleft()
         outputs = self.scheduler.update_from_output(output, result)
         for batch in outputs.values():
             for item in batch.outputs:
-                self.answers[item.request_id].extend(item.new_token_ids)
+                self.answers.setdefault(item.request_id, []).extend(item.new_token_ids)
                 if item.finish_reason is not None:
                     self.finished.add(item.request_id)
-        return dict(output.num_scheduled_tokens)
 
     def run(self, limit: int = 400) -> int:
         """Step until nothing can be scheduled any more; return the number of steps."""
+        idle = 0
         for count in range(limit):
-            if not self.scheduler.has_requests() or (not self.step() and count):
+            if not self.scheduler.has_requests() and not self._in_flight:
+                return count
+            if self.scheduler.has_requests():
+                idle = 0 if self.step() else idle + 1
+            else:
+                self.deliver()
+            if idle > self.depth:
                 return count
         msg = f"still busy after {limit} steps"
         raise AssertionError(msg)

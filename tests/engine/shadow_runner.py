@@ -46,10 +46,17 @@ class _Known:
 
 
 class ShadowRunner:
-    """Executes scheduler outputs the way vLLM's V1 model runner keeps its state."""
+    """Executes scheduler outputs the way vLLM's model runners keep their state.
 
-    def __init__(self, block_size: int) -> None:
+    Args:
+        block_size: Tokens per KV block.
+        slots: Request slots of a V2 runner, which keeps requests that sit a step out; ``None`` for
+            a V1 runner, which does not.
+    """
+
+    def __init__(self, block_size: int, *, slots: int | None = None) -> None:
         self.block_size = block_size
+        self.slots = slots
         self.known: dict[str, _Known] = {}
         self.content: dict[tuple[int, int], int] = {}
         self.violations: list[str] = []
@@ -57,12 +64,23 @@ class ShadowRunner:
 
     def execute(self, step: SchedulerOutput) -> ModelRunnerOutput:
         """Run one step and return what it sampled."""
-        for request_id in step.finished_req_ids:
+        forgotten = set(step.finished_req_ids)
+        if self.slots is not None:
+            # The V2 runner keeps a request in its slot until it is told otherwise.
+            forgotten |= step.preempted_req_ids or set()
+        for request_id in forgotten:
             self.known.pop(request_id, None)
         for new in step.scheduled_new_reqs:
+            prompt = list(new.prompt_token_ids)
+            everything = list(new.prefill_token_ids or prompt)
             self.known[new.req_id] = _Known(
-                list(new.prompt_token_ids), list(new.block_ids[0]), new.num_computed_tokens
+                prompt,
+                list(new.block_ids[0]),
+                new.num_computed_tokens,
+                everything[len(prompt) :],
             )
+        if self.slots is not None and len(self.known) > self.slots:
+            self.violations.append(f"{len(self.known)} requests in {self.slots} slots")
         self._continue(step.scheduled_cached_reqs)
         ids = list(step.num_scheduled_tokens)
         sampled = [self._compute(i, step.num_scheduled_tokens[i]) for i in ids]

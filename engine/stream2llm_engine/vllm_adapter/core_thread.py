@@ -122,13 +122,14 @@ class CoreThread:
             self._shut_down()
 
     def _loop(self) -> None:
-        scheduler = self._engine.engine_core.engine_core.scheduler
+        core = self._engine.engine_core.engine_core
+        scheduler = core.scheduler
         while True:
-            has_work = scheduler.has_requests()
+            has_work = scheduler.has_requests() or bool(core.batch_queue)
             stalled = has_work and scheduler.last_step_tokens == 0
             if not self._run_commands(has_work=has_work, stalled=stalled):
                 return
-            if scheduler.has_requests():
+            if scheduler.has_requests() or core.batch_queue:
                 self._engine.step()
             if reports := scheduler.take_progress():
                 self._on_progress(reports)

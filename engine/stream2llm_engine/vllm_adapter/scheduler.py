@@ -92,7 +92,7 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             for request_id in plan.grants
             if request_id in self._sessions
         }
-        hidden = [r for r in self.running if r.request_id not in plan.grants]
+        hidden = self._hide_unselected(plan)
         self.running = []
         for request_id in plan.grants:
             request = self.requests[request_id]
@@ -174,16 +174,32 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             if request.status == RequestStatus.RUNNING:
                 self._suspend(request)
 
+    def _hide_unselected(self, plan: StepPlan) -> list[Request]:
+        """Return the running requests that sit this step out.
+
+        They keep their slots in the model runner, as far as the plan leaves any.
+        """
+        hidden = [r for r in self.running if r.request_id not in plan.grants]
+        spare = max(0, self.max_num_running_reqs - len(plan.grants))
+        for request in hidden[spare:]:
+            self._suspend(request)
+        return hidden[:spare]
+
     def _suspend(self, request: Request) -> None:
-        """Move a running request that lost KV to the backlog."""
+        """Move a running request to the backlog; it keeps the KV it still holds."""
         self.running.remove(request)
         self._inflight_prefills.discard(request)
         self.reset_preempted_req_ids.add(request.request_id)
         request.spec_token_ids = []
-        if request.num_output_tokens:
-            # The model runner knows its output and takes it back as resumed.
+        if request.num_output_tokens or request.num_output_placeholders:
+            # The model runner knows prompt and output and takes it back as resumed. What is in
+            # flight is still delivered; only then is its last token known.
             request.status = RequestStatus.PREEMPTED
             request.num_preemptions += 1
+            request.num_stale_output_tokens = request.num_in_flight_tokens
+            request.drop_stale_output = False
+            request.num_output_placeholders = 0
+            request.num_computed_tokens = min(request.num_computed_tokens, request.num_tokens)
         else:
             request.status = RequestStatus.WAITING
         self._backlog[request.request_id] = request

@@ -17,9 +17,9 @@ def tokens(count: int, seed: int = 0) -> list[int]:
     return [(seed * 7919 + i * 31) % 997 for i in range(count)]
 
 
-@pytest.fixture
-def harness() -> SchedulerHarness:
-    return SchedulerHarness()
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def harness(request: pytest.FixtureRequest) -> SchedulerHarness:
+    return SchedulerHarness(asynchronous=request.param)
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33, 100, 300])

@@ -29,14 +29,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         token_budget=st.sampled_from([16, 40, 128]),
         slots=st.integers(1, 6),
         prefix_caching=st.booleans(),
+        asynchronous=st.booleans(),
     )
-    def build(self, blocks: int, token_budget: int, slots: int, *, prefix_caching: bool) -> None:
+    def build(
+        self,
+        blocks: int,
+        token_budget: int,
+        slots: int,
+        *,
+        prefix_caching: bool,
+        asynchronous: bool,
+    ) -> None:
         self.harness = SchedulerHarness(
             blocks=blocks,
             token_budget=token_budget,
             slots=slots,
             prefix_caching=prefix_caching,
             max_model_len=256,
+            asynchronous=asynchronous,
         )
 
     def name(self) -> str:
@@ -77,6 +87,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.harness.step()
 
     @rule()
+    def deliver(self) -> None:
+        self.harness.deliver()
+
+    @rule()
     def reset_prefix_cache(self) -> None:
         assert self.harness.scheduler.reset_prefix_cache(reset_running_requests=True)
 
@@ -88,6 +102,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for session in sorted(self.harness.open):
             self.harness.finalize(session, [1])
         self.harness.run(limit=3000)
+        while self.harness._in_flight:
+            self.harness.deliver()
         self.harness.check_drained()
 
 

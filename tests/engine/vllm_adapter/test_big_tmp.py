@@ -1,0 +1,116 @@
+"""Random sequences of everything a client and an engine can do, on tiny pools."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from tests.engine.harness import SchedulerHarness
+
+# Few distinct tokens, so that prefixes are shared and come back.
+TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=90)
+SHORT = st.lists(st.integers(0, 3), max_size=20)
+LIMIT = 200
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Every rule is one thing that can happen between two steps, or one step."""
+
+    sessions: Bundle[str] = Bundle("sessions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.harness = SchedulerHarness()
+        self.count = 0
+
+    @initialize(
+        blocks=st.integers(16, 40),
+        token_budget=st.sampled_from([16, 40, 128]),
+        slots=st.integers(1, 6),
+        prefix_caching=st.booleans(),
+        asynchronous=st.booleans(),
+    )
+    def build(
+        self,
+        blocks: int,
+        token_budget: int,
+        slots: int,
+        *,
+        prefix_caching: bool,
+        asynchronous: bool,
+    ) -> None:
+        self.harness = SchedulerHarness(
+            blocks=blocks,
+            token_budget=token_budget,
+            slots=slots,
+            prefix_caching=prefix_caching,
+            max_model_len=256,
+            asynchronous=asynchronous,
+        )
+
+    def name(self) -> str:
+        self.count += 1
+        return f"r{self.count}"
+
+    @rule(target=sessions, tokens=TOKENS)
+    def open(self, tokens: list[int]) -> str:
+        name = self.name()
+        self.harness.open_session(name, tokens)
+        return name
+
+    @rule(session=sessions, tokens=TOKENS)
+    def append(self, session: str, tokens: list[int]) -> None:
+        if len(self.harness.prompts[session]) + len(tokens) <= LIMIT:
+            self.harness.append(session, tokens)
+
+    @rule(session=sessions, keep=st.integers(0, LIMIT), tokens=TOKENS)
+    def update(self, session: str, keep: int, tokens: list[int]) -> None:
+        new = (self.harness.prompts[session][:keep] + tokens)[:LIMIT]
+        self.harness.update(session, new)
+
+    @rule(session=consumes(sessions), tokens=SHORT, max_tokens=st.integers(1, 12))
+    def finalize(self, session: str, tokens: list[int], max_tokens: int) -> None:
+        self.harness.finalize(session, tokens, max_tokens=max_tokens)
+
+    @rule(session=consumes(sessions))
+    def abort(self, session: str) -> None:
+        self.harness.abort(session)
+
+    @rule(tokens=TOKENS, max_tokens=st.integers(1, 30))
+    def ordinary(self, tokens: list[int], max_tokens: int) -> None:
+        self.harness.ordinary(self.name(), tokens, max_tokens=max_tokens)
+
+    @rule(steps=st.integers(1, 6))
+    def step(self, steps: int) -> None:
+        for _ in range(steps):
+            self.harness.step()
+
+    @rule()
+    def deliver(self) -> None:
+        self.harness.deliver()
+
+    @rule()
+    def reset_prefix_cache(self) -> None:
+        assert self.harness.scheduler.reset_prefix_cache(reset_running_requests=True)
+
+    @invariant()
+    def consistent(self) -> None:
+        self.harness.check()
+
+    def teardown(self) -> None:
+        for session in sorted(self.harness.open):
+            self.harness.finalize(session, [1])
+        self.harness.run(limit=3000)
+        while self.harness._in_flight:
+            self.harness.deliver()
+        self.harness.check_drained()
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.settings = settings(
+    max_examples=1500,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
