@@ -27,6 +27,9 @@ class EngineConfig(BaseModel):
             first, each group by arrival.
         preemption: What happens to evicted KV. ``"recompute"``: it is computed again.
         max_open_sessions: Open sessions beyond this raise ``SessionLimitError``.
+        max_session_tokens: Longest prompt of a session in tokens, below the engine's own limit.
+        session_idle_timeout_s: An open session without an operation for this many seconds is
+            aborted with ``SessionTimeoutError``.
         in_process: Run vLLM's engine core in a thread of this process.
         vllm: Any field of vLLM's ``EngineArgs``.
 
@@ -40,6 +43,8 @@ class EngineConfig(BaseModel):
     policy: Literal["fcfs"] = "fcfs"
     preemption: Literal["recompute"] = "recompute"
     max_open_sessions: int = Field(default=10_000, gt=0)
+    max_session_tokens: int | None = Field(default=None, gt=0)
+    session_idle_timeout_s: float | None = Field(default=None, gt=0)
     in_process: Literal[True] = True
     vllm: dict[str, Any] = Field(default_factory=dict)
 

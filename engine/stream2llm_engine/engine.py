@@ -20,6 +20,7 @@ from stream2llm_engine.errors import (
     Stream2LLMError,
     UnsupportedFeatureError,
 )
+from stream2llm_engine.reaper import Reaper
 from stream2llm_engine.session import StreamSession
 from stream2llm_engine.tokens import validated_token_ids
 
@@ -68,6 +69,7 @@ class StreamEngine:
         self._closed = False
         self._dead: EngineDeadError | None = None
         self._loop = BackgroundLoop()
+        self._reaper = Reaper()
         self._sessions: weakref.WeakValueDictionary[str, StreamSession] = (
             weakref.WeakValueDictionary()
         )
@@ -124,6 +126,7 @@ class StreamEngine:
         if self._backend is not None:
             self._backend.stop()
         self._release_process()
+        self._reaper.stop()
         self._loop.close()
 
     async def __aenter__(self) -> Self:
@@ -154,22 +157,22 @@ class StreamEngine:
             token_ids: First tokens of the prompt; may be empty.
             sampling_params: Default for :meth:`StreamSession.finalize`.
             tenant: Whom the session's work is counted for.
-            deadline_s: Not available yet.
-            lora: Not available yet.
+            deadline_s: Seconds from now within which the answer has to be complete; later the
+                session is aborted with ``SessionTimeoutError``.
+            lora: vLLM ``LoRARequest``; the engine needs ``vllm={"enable_lora": True}``.
 
         Raises:
             InvalidRequestError: A token is wrong.
             PromptTooLongError: The prompt can never fit.
             SessionLimitError: ``max_open_sessions`` are open.
-            UnsupportedFeatureError: A feature that is not available yet.
             EngineConfigError: The engine could not start.
             EngineDeadError: The engine stopped.
         """
-        for name, value in (("deadline_s", deadline_s), ("lora", lora)):
-            if value is not None:
-                msg = f"{name} is not available yet: open the session without it"
-                raise UnsupportedFeatureError(msg)
+        if deadline_s is not None and not deadline_s > 0:
+            msg = f"deadline_s must be positive, got {deadline_s!r}"
+            raise InvalidRequestError(msg)
         backend = await self._started()
+        backend.check_lora(lora)
         limit = self.config.max_open_sessions
         if sum(s.state == "open" for s in self._sessions.values()) >= limit:
             msg = f"{limit} sessions are open (max_open_sessions): finalize or abort some first"
@@ -180,8 +183,15 @@ class StreamEngine:
             tenant=tenant,
             sampling_params=sampling_params,
             lora=lora,
+            max_prompt_tokens=min(
+                backend.max_prompt_tokens,
+                self.config.max_session_tokens or backend.max_prompt_tokens,
+            ),
+            deadline_s=deadline_s,
+            idle_timeout_s=self.config.session_idle_timeout_s,
         )
         self._sessions[session.id] = session
+        self._reaper.watch(session)
         if len(token_ids):
             await session.append(token_ids)
         return session

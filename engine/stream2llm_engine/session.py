@@ -12,6 +12,7 @@ from stream2llm_engine.errors import (
     InvalidRequestError,
     PromptTooLongError,
     SessionClosedError,
+    SessionTimeoutError,
     Stream2LLMError,
 )
 from stream2llm_engine.outputs import SessionState, SessionStats, StreamOutput
@@ -46,6 +47,9 @@ class StreamSession:
         tenant: str,
         sampling_params: Any,
         lora: Any,
+        max_prompt_tokens: int,
+        deadline_s: float | None = None,
+        idle_timeout_s: float | None = None,
     ) -> None:
         self.id = session_id
         self.tenant = tenant
@@ -61,7 +65,10 @@ class StreamSession:
         self._progress: Progress | None = None
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._channel: OutputChannel | None = None
-        self._opened_s = time.monotonic()
+        self._max_prompt_tokens = max_prompt_tokens
+        self._opened_s = self._last_operation_s = time.monotonic()
+        self._deadline_s = deadline_s
+        self._idle_timeout_s = idle_timeout_s
         self._finalized_s: float | None = None
         self._output_tokens = 0
 
@@ -95,6 +102,16 @@ class StreamSession:
             ttft_s=None if first is None or final is None else first - final,
             time_to_first_token_s=None if first is None else first - self._opened_s,
         )
+
+    @property
+    def due_s(self) -> float | None:
+        """When the session has to be ended (``time.monotonic``), or ``None`` if never."""
+        due = []
+        if self._state in ("open", "finalized") and self._deadline_s is not None:
+            due.append(self._opened_s + self._deadline_s)
+        if self._state == "open" and self._idle_timeout_s is not None:
+            due.append(self._last_operation_s + self._idle_timeout_s)
+        return min(due, default=None)
 
     # -- operations ------------------------------------------------------------------------------
 
@@ -206,6 +223,20 @@ class StreamSession:
         """End the session in any state and free what it holds. Idempotent, never raises."""
         self._abort("it was aborted")
 
+    def expire(self, now_s: float) -> None:
+        """Abort the session if its deadline or idle time-out has passed."""
+        due = self.due_s
+        if due is None or now_s < due:
+            return
+        deadline = self._deadline_s
+        if deadline is not None and now_s >= self._opened_s + deadline:
+            why = f"its deadline of {deadline} s passed"
+        else:
+            why = f"it got no operation for {self._idle_timeout_s} s (session_idle_timeout_s)"
+        msg = f"session {self.id} was aborted: {why}; open a new session"
+        self._fail(SessionTimeoutError(msg))
+        self._backend.abort(self.id)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -250,6 +281,7 @@ class StreamSession:
 
     def _send(self, kind: OperationKind, ids: list[int]) -> None:
         self._sequence += 1
+        self._last_operation_s = time.monotonic()
         self._backend.send(self.id, kind, ids, self._sequence, lora=self._lora, fail=self._fail)
 
     def _require_open(self, action: str) -> None:
@@ -260,12 +292,12 @@ class StreamSession:
             raise SessionClosedError(msg)
 
     def _check_length(self, tokens: int) -> None:
-        limit = self._backend.max_prompt_tokens
+        limit = self._max_prompt_tokens
         if tokens > limit:
             msg = (
                 f"the prompt would have {tokens} tokens, the engine takes at most {limit} "
-                "(model length and KV pool, one token kept for the answer): send fewer documents, "
-                "or raise max_model_len or the KV cache size"
+                "(model length and KV pool, one token kept for the answer; or max_session_tokens): "
+                "send fewer documents, or raise the limit"
             )
             raise PromptTooLongError(msg)
 

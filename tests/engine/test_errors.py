@@ -16,6 +16,7 @@ from stream2llm_engine import (
     SamplingParams,
     SessionClosedError,
     SessionLimitError,
+    SessionTimeoutError,
     StreamEngine,
     UnsupportedFeatureError,
 )
@@ -104,13 +105,74 @@ def test_empty_prompts(engine: StreamEngine) -> None:
     engine.run(scenario())
 
 
-def test_features_that_are_not_there(engine: StreamEngine) -> None:
-    async def scenario(**options: Any) -> None:
-        with pytest.raises(UnsupportedFeatureError, match="not available yet"):
-            await engine.open_session([5], **options)
+def test_lora_needs_an_engine_that_has_it(engine: StreamEngine) -> None:
+    from vllm.lora.request import LoRARequest
 
-    engine.run(scenario(lora=object()))
-    engine.run(scenario(deadline_s=1.0))
+    async def scenario() -> None:
+        with pytest.raises(InvalidRequestError, match="enable_lora"):
+            await engine.open_session([5], lora=LoRARequest("x", 1, "/no/such/adapter"))
+        with pytest.raises(InvalidRequestError, match="LoRARequest"):
+            await engine.open_session([5], lora="x")
+
+    engine.run(scenario())
+
+
+def test_deadline(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        with pytest.raises(InvalidRequestError, match="deadline_s"):
+            await engine.open_session([5], deadline_s=0)
+        parked = await engine.open_session([5, 6, 7], deadline_s=0.2)
+        answering = await engine.open_session([5, 6, 7], deadline_s=0.2)
+        endless = SamplingParams(max_tokens=1000, ignore_eos=True, temperature=0.0)
+
+        async def append_for_ever() -> None:
+            while True:
+                await parked.append([5])
+                await asyncio.sleep(0.02)
+
+        with pytest.raises(SessionTimeoutError, match=r"deadline of 0\.2 s"):
+            await asyncio.wait_for(append_for_ever(), 20)
+        with pytest.raises(SessionTimeoutError):
+            answering.finalize((), endless)
+        assert (parked.state, answering.state) == ("failed", "failed")
+
+    engine.run(scenario())
+
+
+def test_idle_time_out(
+    engine: StreamEngine, monkeypatch: pytest.MonkeyPatch, tiny_llama: Path
+) -> None:
+    config = EngineConfig(model=str(tiny_llama), session_idle_timeout_s=0.3)
+    monkeypatch.setattr(engine, "config", config)
+
+    async def scenario() -> None:
+        idle = await engine.open_session([5] * 40)
+        busy = await engine.open_session([5] * 40)
+        final = await engine.open_session([5] * 40)
+        stream = final.finalize((), SamplingParams(max_tokens=2))
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await busy.append([6])
+        with pytest.raises(SessionTimeoutError, match="session_idle_timeout_s"):
+            await idle.append([6])
+        assert [out async for out in stream]
+        await busy.abort()
+
+    engine.run(scenario())
+
+
+def test_session_token_cap(
+    engine: StreamEngine, monkeypatch: pytest.MonkeyPatch, tiny_llama: Path
+) -> None:
+    config = EngineConfig(model=str(tiny_llama), max_session_tokens=50)
+    monkeypatch.setattr(engine, "config", config)
+
+    async def scenario() -> None:
+        async with await engine.open_session([5] * 50) as session:
+            with pytest.raises(PromptTooLongError, match="max_session_tokens"):
+                await session.append([5])
+
+    engine.run(scenario())
 
 
 def test_session_limit(

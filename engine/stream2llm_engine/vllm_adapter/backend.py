@@ -79,6 +79,23 @@ class VllmBackend:
 
     # -- sessions --------------------------------------------------------------------------------
 
+    def check_lora(self, lora: Any) -> None:
+        """Refuse a LoRA request that the core could not carry out.
+
+        Raises:
+            InvalidRequestError: It is none, or the engine was started without LoRA.
+        """
+        from vllm.lora.request import LoRARequest
+
+        if lora is None:
+            return
+        if not isinstance(lora, LoRARequest):
+            msg = f"lora must be vllm.lora.request.LoRARequest, got {type(lora).__name__}"
+            raise InvalidRequestError(msg)
+        if self._inputs.lora_config is None:
+            msg = 'this engine has no LoRA: start it with EngineConfig(vllm={"enable_lora": True})'
+            raise InvalidRequestError(msg)
+
     def send(
         self,
         session_id: str,
