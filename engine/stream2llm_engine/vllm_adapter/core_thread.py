@@ -124,6 +124,7 @@ class CoreThread:
     def _loop(self) -> None:
         core = self._engine.engine_core.engine_core
         scheduler = core.scheduler
+        scheduler.progress_sink = self._on_progress
         while True:
             has_work = scheduler.has_requests() or bool(core.batch_queue)
             stalled = has_work and scheduler.last_step_tokens == 0

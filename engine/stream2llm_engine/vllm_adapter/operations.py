@@ -23,6 +23,8 @@ from stream2llm_engine.vllm_adapter.kv import KvPool
 from stream2llm_engine.wire import Operation, OperationKind, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vllm.v1.request import Request
 
 __all__ = ["SessionOperationsMixin"]
@@ -43,6 +45,7 @@ class SessionOperationsMixin(Scheduler):
         self._backlog: dict[str, Request] = {}
         self._parked: dict[str, Request] = {}
         self._reports: dict[str, Progress] = {}
+        self.progress_sink: Callable[[list[Progress]], None] | None = None
         self._invalidated_tokens = 0
         self._secret: str | None = None
         # Drafts of multi-token prediction read that many known tokens ahead.

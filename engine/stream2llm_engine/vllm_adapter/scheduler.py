@@ -217,7 +217,10 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             end = session.request.num_computed_tokens
             reused = max(0, end - scheduled - computed_before)
             self._tokens["reused"] += reused
-            self._tokens["recomputed"] += session.count_step(end - scheduled, end, reused)
+            recomputed = session.count_step(end - scheduled, end, reused)
+            self._tokens["recomputed"] += recomputed
+            if reused or recomputed:
+                self._report(session)
             if not session.finalized and self._remaining(session.request, session) <= 0:
                 caught_up.add(request_id)
         if caught_up:
@@ -239,6 +242,9 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             if request_id in self._parked and session.request.num_in_flight_tokens == 0:
                 session.prefilled_sequence = session.sequence
                 self._report(session)
+        if self.progress_sink is not None and self._reports:
+            # Before the outputs go out: whoever gets the last one may read the counters at once.
+            self.progress_sink(self.take_progress())
         return outputs
 
     # -- vLLM's hooks ----------------------------------------------------------------------------

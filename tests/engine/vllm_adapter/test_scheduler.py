@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -114,6 +114,29 @@ def test_update_takes_a_returning_document_from_the_prefix_cache(
     assert report.reused_tokens >= 128
     harness.finalize("s")
     harness.run()
+    harness.check_drained()
+
+
+def test_counters_are_told_before_the_step_that_finishes_hands_out_its_output(
+    harness: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.ordinary("o", tokens(160))
+    harness.run()
+    told: list[int] = []
+    harness.scheduler.progress_sink = lambda reports: told.extend(r.reused_tokens for r in reports)
+    update = type(harness.scheduler).update_from_output
+    told_with_output: list[list[int]] = []
+
+    def watched(self: Any, *args: Any) -> Any:
+        outputs = update(self, *args)
+        told_with_output.append(list(told))
+        return outputs
+
+    monkeypatch.setattr(type(harness.scheduler), "update_from_output", watched)
+    harness.open_session("s", tokens(160)[:1])
+    harness.finalize("s", tokens(160)[1:], max_tokens=1)
+    harness.run()
+    assert max(told_with_output[-1]) >= 128
     harness.check_drained()
 
 
