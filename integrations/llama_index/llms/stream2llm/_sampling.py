@@ -1,0 +1,38 @@
+"""LlamaIndex call options as vLLM sampling parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stream2llm_engine.errors import InvalidRequestError, UnsupportedFeatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stream2llm_engine import SamplingParams
+
+__all__ = ["sampling_params"]
+
+
+def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
+    """Builds the parameters of one answer.
+
+    Raises:
+        InvalidRequestError: vLLM refuses a value.
+        UnsupportedFeatureError: An option is not a field of ``SamplingParams``, or asks for several
+            answers.
+    """
+    from stream2llm_engine import SamplingParams
+
+    unknown = sorted(set(options) - set(SamplingParams.__struct_fields__))
+    if unknown:
+        msg = f"Stream2LLM does not know the options {unknown}: pass fields of SamplingParams only"
+        raise UnsupportedFeatureError(msg)
+    if options.get("n", 1) != 1:
+        msg = "Stream2LLM gives one answer a call: ask again for another one"
+        raise UnsupportedFeatureError(msg)
+    try:
+        return SamplingParams(**options)
+    except Exception as error:  # vLLM raises several kinds, not all of them ValueError
+        msg = f"vLLM refuses the sampling options {dict(options)!r}: {error}"
+        raise InvalidRequestError(msg) from error
