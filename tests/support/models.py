@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CHAT_TEMPLATE", "save_random_llama", "save_tokenizer"]
+__all__ = [
+    "CHAT_TEMPLATE",
+    "save_lora_adapter",
+    "save_random_gemma3",
+    "save_random_llama",
+    "save_random_qwen3",
+    "save_tokenizer",
+]
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -77,4 +84,99 @@ def save_random_llama(
         dtype="float32",
     )
     LlamaForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+_SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.25,
+    "eos_token_id": 0,
+    "bos_token_id": None,
+    "dtype": "float32",
+}
+
+
+def save_random_qwen3(directory: Path) -> Path:
+    """Save a float32 Qwen3 with random weights: full attention with normalised queries and keys."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(1)
+    config = Qwen3Config(
+        vocab_size=save_tokenizer(directory),
+        num_hidden_layers=2,
+        tie_word_embeddings=True,
+        **_SMALL,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+def save_random_gemma3(directory: Path) -> Path:
+    """Save a float32 Gemma 3 with random weights, two of three layers with a 64-token window."""
+    import torch
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(2)
+    config = Gemma3TextConfig(
+        vocab_size=save_tokenizer(directory),
+        num_hidden_layers=3,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        sliding_window=64,
+        query_pre_attn_scalar=32,
+        **_SMALL,
+    )
+    Gemma3ForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+def save_lora_adapter(directory: Path, model: Path, merged: Path) -> Path:
+    """Save a random LoRA adapter for a Llama, and the model with it merged.
+
+    Args:
+        directory: Where the adapter goes.
+        model: Directory of the Llama it is for.
+        merged: Where the merged model goes; its answers are those of model and adapter.
+    """
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(3)
+    rank, alpha = 4, 8
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    tensors = {}
+    for index, layer in enumerate(network.model.layers):
+        for name in ("q_proj", "v_proj"):
+            weight = getattr(layer.self_attn, name).weight
+            down = torch.randn(rank, weight.shape[1]) * 0.2
+            up = torch.randn(weight.shape[0], rank) * 0.2
+            prefix = f"base_model.model.model.layers.{index}.self_attn.{name}"
+            tensors[f"{prefix}.lora_A.weight"] = down
+            tensors[f"{prefix}.lora_B.weight"] = up
+            with torch.no_grad():
+                weight += alpha / rank * up @ down
+    save_file(tensors, directory / "adapter_model.safetensors")
+    (directory / "adapter_config.json").write_text(
+        json.dumps(
+            {
+                "peft_type": "LORA",
+                "r": rank,
+                "lora_alpha": alpha,
+                "target_modules": ["q_proj", "v_proj"],
+                "base_model_name_or_path": str(model),
+                "bias": "none",
+                "task_type": "CAUSAL_LM",
+            }
+        )
+    )
+    network.save_pretrained(merged)
+    AutoTokenizer.from_pretrained(model).save_pretrained(merged)
     return directory
