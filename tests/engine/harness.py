@@ -109,6 +109,7 @@ class SchedulerHarness:
         self.answers: dict[str, list[int]] = {}
         self.finished: set[str] = set()
         self._sequence: dict[str, int] = {}
+        self._fruitless = 0
 
     # -- what a client does ----------------------------------------------------------------------
 
@@ -184,6 +185,10 @@ class SchedulerHarness:
         for request_id, sampled in zip(result.req_ids, result.sampled_token_ids, strict=True):
             if sampled and request_id in self.open:
                 self.runner.violations.append(f"{request_id} was sampled while open")
+        waits = any(i not in self.finished for i in self.asked)
+        self._fruitless = self._fruitless + 1 if waits and not output.num_scheduled_tokens else 0
+        if self._fruitless > self.depth + 1:
+            self.runner.violations.append("a final prompt is left and nothing is scheduled")
         self._in_flight.append((output, result))
         while len(self._in_flight) >= self.depth:
             self.deliver()

@@ -1,16 +1,33 @@
 """Every vLLM name the adapter relies on that vLLM does not promise to keep.
 
 A test compares this list with the installed vLLM, so that a new release fails here first and by
-name. Parameters are listed where the adapter passes or overrides them.
+name. Parameters are listed where the adapter passes or overrides them. To look at a version that is
+not installed, give its wheel:
+
+    python -m stream2llm_engine.vllm_adapter.private_api vllm-0.33.0-….whl
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from typing import Any, NamedTuple
+import ast
+import importlib.util
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["CALLABLES", "INSTANCE_ATTRIBUTES", "VllmCallable", "find_drift"]
+__all__ = [
+    "CALLABLES",
+    "INSTANCE_ATTRIBUTES",
+    "VllmCallable",
+    "find_drift",
+    "installed_sources",
+    "wheel_sources",
+]
+
+Sources = Callable[[str], str]
+"""Gives the source text of a module by its dotted name, "" if there is none."""
 
 
 class VllmCallable(NamedTuple):
@@ -173,25 +190,92 @@ INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def find_drift() -> list[str]:
-    """Return how the installed vLLM differs from what the adapter was written for."""
+def find_drift(sources: Sources | None = None) -> list[str]:
+    """Return how a vLLM differs from what the adapter was written for.
+
+    Args:
+        sources: Where to read vLLM's modules; default: the installed one.
+    """
     drift = []
+    read = sources or installed_sources
     for entry in CALLABLES:
         where = f"{entry.module}.{entry.name}"
-        target: Any = importlib.import_module(entry.module)
-        for part in entry.name.split("."):
-            target = getattr(target, part, None)
-        if target is None:
+        function = _find(read(entry.module), entry.name.split("."))
+        if not isinstance(function, ast.FunctionDef):
             drift.append(f"{where} is gone")
             continue
-        found = tuple(p for p in inspect.signature(target).parameters if p != "self")
+        arguments = function.args
+        names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        found = tuple(a.arg for a in names if a.arg != "self")
         if found != entry.parameters:
             drift.append(f"{where} takes {found}, not {entry.parameters}")
-    for (module, class_name), names in INSTANCE_ATTRIBUTES.items():
-        source = inspect.getsource(getattr(importlib.import_module(module), class_name).__init__)
-        drift += [
-            f"{module}.{class_name}.{name} is gone"
-            for name in names
-            if f"self.{name} " not in source and f"self.{name}:" not in source
-        ]
+    for (module, class_name), attributes in INSTANCE_ATTRIBUTES.items():
+        there = _assigned_attributes(_find(read(module), [class_name, "__init__"]))
+        drift += [f"{module}.{class_name}.{a} is gone" for a in attributes if a not in there]
     return drift
+
+
+def installed_sources(module: str) -> str:
+    """Return the source of an installed module, without importing it."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or not spec.submodule_search_locations:
+        return ""
+    return _read(Path(spec.submodule_search_locations[0]).parent, module)
+
+
+def wheel_sources(wheel: Path) -> Sources:
+    """Return a reader of the modules in a wheel of another vLLM version."""
+    archive = zipfile.ZipFile(wheel)
+    members = set(archive.namelist())
+
+    def read(module: str) -> str:
+        name = module.replace(".", "/") + ".py"
+        return archive.read(name).decode() if name in members else ""
+
+    return read
+
+
+def _read(root: Path, module: str) -> str:
+    path = root / (module.replace(".", "/") + ".py")
+    return path.read_text() if path.exists() else ""
+
+
+def _find(source: str, names: list[str]) -> ast.AST | None:
+    node: ast.AST | None = ast.parse(source)
+    for name in names:
+        node = next(
+            (
+                child
+                for child in ast.iter_child_nodes(node or ast.Module([], []))
+                if isinstance(child, ast.ClassDef | ast.FunctionDef) and child.name == name
+            ),
+            None,
+        )
+    return node
+
+
+def _assigned_attributes(function: ast.AST | None) -> set[str]:
+    if function is None:
+        return set()
+    return {
+        node.attr
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+
+
+def main() -> None:
+    """Print the drift of the installed vLLM, or of the wheels given as arguments."""
+    wheels = [Path(argument) for argument in sys.argv[1:]]
+    readers: dict[str, Sources] = {w.name: wheel_sources(w) for w in wheels}
+    for name, sources in (readers or {"installed vLLM": installed_sources}).items():
+        drift = find_drift(sources)
+        sys.stdout.write(f"{name}: {'supported' if not drift else 'NOT supported'}\n")
+        sys.stdout.writelines(f"  {line}\n" for line in drift)
+
+
+if __name__ == "__main__":
+    main()

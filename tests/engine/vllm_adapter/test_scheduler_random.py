@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -108,9 +111,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.pytestmark = [pytest.mark.timeout(3600)]  # type: ignore[attr-defined]
+# A longer search is one variable away: STREAM2LLM_EXAMPLES=50000.
 TestSchedulerMachine.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=int(os.environ.get("STREAM2LLM_EXAMPLES", "2000")),
+    stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
