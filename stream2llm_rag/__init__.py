@@ -21,6 +21,7 @@ from stream2llm_rag.pipeline import (
     Token,
 )
 from stream2llm_rag.prompt import PromptAssembler, RagPrompt, split_chat_template
+from stream2llm_rag.reader import reader_model
 from stream2llm_rag.sources import (
     ContextSource,
     TimedEvent,
@@ -59,6 +60,7 @@ __all__ = [
     "from_retriever",
     "load_trace",
     "merge",
+    "reader_model",
     "replay",
     "rerank",
     "save_trace",

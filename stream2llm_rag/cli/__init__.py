@@ -1,0 +1,20 @@
+"""The ``stream2llm`` command."""
+
+import typer
+
+from stream2llm_rag.cli._ask import ask
+from stream2llm_rag.cli._demo import demo
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="stream2llm",
+    help="Stream retrieved context into vLLM while it is still arriving.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+app.command()(ask)
+app.command()(demo)
