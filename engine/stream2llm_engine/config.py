@@ -30,7 +30,8 @@ class EngineConfig(BaseModel):
         max_session_tokens: Longest prompt of a session in tokens, below the engine's own limit.
         session_idle_timeout_s: An open session without an operation for this many seconds is
             aborted with ``SessionTimeoutError``.
-        in_process: Run vLLM's engine core in a thread of this process.
+        in_process: Run vLLM's engine core in a thread of this process; ``False``: in vLLM's own
+            core process, which is spawned, so that a script needs ``if __name__ == "__main__"``.
         vllm: Any field of vLLM's ``EngineArgs``.
 
     Raises:
@@ -45,7 +46,7 @@ class EngineConfig(BaseModel):
     max_open_sessions: int = Field(default=10_000, gt=0)
     max_session_tokens: int | None = Field(default=None, gt=0)
     session_idle_timeout_s: float | None = Field(default=None, gt=0)
-    in_process: Literal[True] = True
+    in_process: bool = True
     vllm: dict[str, Any] = Field(default_factory=dict)
 
     def __init__(self, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""The public engine: sessions and ordinary requests on one in-process vLLM."""
+"""The public engine: sessions and ordinary requests on one vLLM."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class StreamEngine:
-    """An in-process vLLM engine that takes prompts while they are still arriving.
+    """A vLLM engine that takes prompts while they are still arriving.
 
     Constructing it is cheap; the model loads on :meth:`start`, on entering ``async with``, or at
     the first use. It may be used from any number of threads and event loops.
@@ -103,8 +103,7 @@ class StreamEngine:
                 on_death=self._on_death,
             )
             try:
-                backend.start().result()
-                backend.adopt()
+                backend.start()
             except BaseException:
                 self._release_process()
                 raise
@@ -260,7 +259,7 @@ class StreamEngine:
     async def stats(self) -> EngineStats:
         """Return a snapshot of the engine between two steps."""
         backend = await self._started()
-        return await asyncio.wrap_future(backend.stats())
+        return await backend.stats()
 
     async def check_integrity(self) -> None:
         """Check block conservation, reference counts and queues, for tests and health checks.
@@ -269,7 +268,7 @@ class StreamEngine:
             Stream2LLMError: Something is inconsistent; the message lists it.
         """
         backend = await self._started()
-        violations = await asyncio.wrap_future(backend.violations())
+        violations = await backend.violations()
         if violations:
             msg = "the engine is inconsistent, please report this: " + "; ".join(violations)
             raise Stream2LLMError(msg)
@@ -281,7 +280,7 @@ class StreamEngine:
             Whether the cache was reset.
         """
         backend = await self._started()
-        return await asyncio.wrap_future(backend.reset_prefix_cache())
+        return await backend.reset_prefix_cache()
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run ``coroutine`` on the engine's own event loop and wait, for synchronous callers."""

@@ -257,6 +257,8 @@ class StreamSession:
     def _on_progress(self, progress: Progress) -> None:
         if progress.error is not None:
             self._fail(Stream2LLMError(f"session {self.id} failed in the engine: {progress.error}"))
+            # A final operation on its way registers outputs that will never come.
+            self._backend.abort(self.id)
         with self._lock:
             self._progress = progress
             self._wake_waiters()

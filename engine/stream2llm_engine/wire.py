@@ -8,27 +8,35 @@ secret, so that a client of a public API server cannot smuggle one in through ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["OPERATION_KEY", "Operation", "OperationKind", "Progress"]
+__all__ = ["OPERATION_KEY", "QUESTIONS", "Operation", "OperationKind", "Progress", "Report"]
 
 OPERATION_KEY = "stream2llm"
 
 
 class OperationKind(StrEnum):
-    """What an operation does to its session's prompt."""
+    """What an operation does to its session's prompt, or what it asks the scheduler."""
 
     OPEN = "open"
     APPEND = "append"
     UPDATE = "update"
     FINALIZE = "finalize"
+    ASK_LIMITS = "ask_limits"
+    ASK_STATS = "ask_stats"
+    ASK_VIOLATIONS = "ask_violations"
+
+
+QUESTIONS = frozenset(
+    {OperationKind.ASK_LIMITS, OperationKind.ASK_STATS, OperationKind.ASK_VIOLATIONS}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation on a session.
+    """One operation on a session, or a question.
 
     Attributes:
         kind: What to do with the request's tokens.
@@ -100,3 +108,30 @@ class Progress:
     recomputed_tokens: int
     preemptions: int
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a scheduler in another process sends back after a step.
+
+    Attributes:
+        progress: What changed for sessions.
+        answers: Answers, by the id of the request that asked.
+    """
+
+    progress: list[Progress] = field(default_factory=list)
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {
+            OPERATION_KEY: {"progress": [asdict(p) for p in self.progress], "answers": self.answers}
+        }
+
+    @staticmethod
+    def decode(payload: dict[str, Any]) -> Report:
+        """Return the report that :meth:`encode` made."""
+        entry = payload[OPERATION_KEY]
+        return Report(
+            progress=[Progress(**values) for values in entry["progress"]], answers=entry["answers"]
+        )

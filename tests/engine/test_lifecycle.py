@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -87,7 +87,8 @@ async def test_a_dead_core_reaches_everyone(
             raise RuntimeError(msg)
 
         assert engine._backend is not None
-        executor = engine._backend._core._engine.engine_core.engine_core.model_executor
+        core: Any = engine._backend._core
+        executor = core._engine.engine_core.engine_core.model_executor
         monkeypatch.setattr(executor, "execute_model", broken)
 
         async def drain(iterator: object) -> None:

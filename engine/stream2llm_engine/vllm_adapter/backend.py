@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from stream2llm_engine.errors import (
@@ -12,8 +13,20 @@ from stream2llm_engine.errors import (
     UnsupportedFeatureError,
 )
 from stream2llm_engine.outputs import EngineStats, StreamOutput
+from stream2llm_engine.vllm_adapter.build import refuse_unsupported
+from stream2llm_engine.vllm_adapter.core_request import PLACEHOLDER, operation_request
 from stream2llm_engine.vllm_adapter.core_thread import CoreThread
-from stream2llm_engine.vllm_adapter.integrity import find_violations
+from stream2llm_engine.vllm_adapter.host import (
+    Abort,
+    Ask,
+    Consumer,
+    CoreHost,
+    EngineParts,
+    Reply,
+    ResetPrefixCache,
+    Submit,
+)
+from stream2llm_engine.vllm_adapter.process_core import ProcessCore
 from stream2llm_engine.wire import Operation, OperationKind, Progress
 
 if TYPE_CHECKING:
@@ -25,12 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["VllmBackend"]
 
-# An operation has to carry a token; the scheduler ignores this one when `Operation.empty` is set.
-_PLACEHOLDER = [0]
-
 
 class VllmBackend:
-    """vLLM behind its core thread. Every method may be called from any thread.
+    """vLLM behind the thread that talks to its core. Methods may be called from any thread.
 
     Args:
         config: What to build.
@@ -48,30 +58,34 @@ class VllmBackend:
         on_death: Callable[[EngineDeadError], None],
     ) -> None:
         self._secret = secret
-        self._core = CoreThread(config, secret, on_progress=on_progress, on_death=on_death)
+        home = CoreThread if config.in_process else ProcessCore
+        self._core: CoreHost = home(config, secret, on_progress=on_progress, on_death=on_death)
         self._inputs: Any = None
-        self._tasks: tuple[str, ...] = ()
         self.tokenizer: Any = None
         self.vocab_size = 0
         self.max_prompt_tokens = 0
         self.model_name = config.model
 
-    def start(self) -> Future[None]:
-        """Build the engine; the future ends when it takes requests."""
-        self._core.start()
-        return self._core.ready
+    def start(self) -> None:
+        """Build the engine and read its limits and its tokenizer.
 
-    def adopt(self) -> None:
-        """Read limits and tokenizer of the engine that was built; call once it is ready."""
-        engine = self._core.ready.result(timeout=0)
-        scheduler = engine.engine_core.engine_core.scheduler
-        self._inputs = engine.input_processor
-        self._tasks = self._core.call(lambda e: e.get_supported_tasks()).result()
+        Raises:
+            EngineConfigError: vLLM refused the model or an argument.
+            UnsupportedFeatureError: The model cannot take streaming sessions.
+        """
+        parts: EngineParts = self._core.start().result()
+        limits = self._ask(OperationKind.ASK_LIMITS).result()
+        try:
+            refuse_unsupported(parts.model_config, has_mamba_layers=limits["has_mamba_layers"])
+        except UnsupportedFeatureError:
+            self.stop()
+            raise
+        self._inputs = parts.input_processor
         # A copy: vLLM detokenizes with its own in the core thread, and a fast tokenizer must not
         # change its truncation settings in one thread while another uses it.
-        self.tokenizer = copy.deepcopy(engine.get_tokenizer())
-        self.vocab_size = engine.model_config.get_vocab_size()
-        self.max_prompt_tokens = scheduler.max_model_len - 1
+        self.tokenizer = copy.deepcopy(parts.tokenizer)
+        self.vocab_size = parts.model_config.get_vocab_size()
+        self.max_prompt_tokens = limits["max_model_len"] - 1
 
     def stop(self) -> None:
         """Shut vLLM down and wait for it."""
@@ -107,22 +121,9 @@ class VllmBackend:
         fail: Callable[[BaseException], None],
     ) -> None:
         """Send an operation that brings tokens."""
-        from vllm import SamplingParams
-        from vllm.v1.engine import EngineCoreRequest
-
         operation = Operation(kind=kind, sequence=sequence, secret=self._secret)
-        request = EngineCoreRequest(
-            request_id=session_id,
-            prompt_token_ids=token_ids.copy(),
-            mm_features=None,
-            sampling_params=SamplingParams(max_tokens=1, extra_args=operation.encode()),
-            pooling_params=None,
-            arrival_time=time.time(),
-            lora_request=lora,
-            cache_salt=None,
-            data_parallel_rank=None,
-        )
-        self._core.post(lambda engine: engine.engine_core.add_request(request), fail=fail)
+        request = operation_request(session_id, operation, token_ids, lora=lora)
+        self._core.post(Submit(request, fail))
 
     def prepare(self, request_id: str, prompt: list[int], params: Any, *, lora: Any = None) -> Any:
         """Return vLLM's request for a complete prompt, with its parameters validated.
@@ -144,7 +145,7 @@ class VllmBackend:
                 "build it with stream2llm_engine.SamplingParams(...)"
             )
             raise InvalidRequestError(msg)
-        _refuse_unsupported(params)
+        _refuse_unsupported_sampling(params)
         params = params.clone()
         params.output_kind = RequestOutputKind.DELTA
         try:
@@ -152,7 +153,7 @@ class VllmBackend:
                 request_id,
                 tokens_input(prompt.copy()),
                 params,
-                supported_tasks=self._tasks,
+                supported_tasks=("generate",),
                 lora_request=lora,
             )
         except (TypeError, ValueError, VLLMError) as error:
@@ -186,33 +187,19 @@ class VllmBackend:
             empty=not token_ids,
         )
         wire = copy.copy(request)
-        wire.prompt_token_ids = token_ids.copy() or _PLACEHOLDER.copy()
+        wire.prompt_token_ids = token_ids.copy() or list(PLACEHOLDER)
         wire.sampling_params = request.sampling_params.clone()
         wire.sampling_params.extra_args = {
             **(request.sampling_params.extra_args or {}),
             **operation.encode(),
         }
 
-        def run(engine: Any) -> None:
-            if request.request_id not in engine.engine_core.engine_core.scheduler.requests:
-                # The scheduler failed or dropped the session; `fail` has been told why.
-                return
-            engine.output_processor.add_request(request, None, None, 0, channel)
-            engine.engine_core.add_request(wire)
-
-        self._core.post(run, fail=fail)
+        self._core.post(Submit(wire, fail, Consumer(request, channel)))
 
     def abort(self, request_id: str) -> None:
         """End a session or a request in any state; unknown ids and a dead engine are fine."""
-
-        def run(engine: Any) -> None:
-            engine.output_processor.abort_requests([request_id], internal=True)
-            engine.engine_core.abort_requests([request_id])
-
-        try:
-            self._core.post(run, fail=lambda _: None)
-        except EngineDeadError:
-            return
+        with suppress(EngineDeadError):
+            self._core.post(Abort(request_id))
 
     # -- ordinary requests -----------------------------------------------------------------------
 
@@ -220,12 +207,7 @@ class VllmBackend:
         self, request: Any, channel: OutputChannel, *, fail: Callable[[BaseException], None]
     ) -> None:
         """Send an ordinary request made by :meth:`prepare`."""
-
-        def run(engine: Any) -> None:
-            engine.output_processor.add_request(request, None, None, 0, channel)
-            engine.engine_core.add_request(request)
-
-        self._core.post(run, fail=fail)
+        self._core.post(Submit(request, fail, Consumer(request, channel)))
 
     @staticmethod
     def to_delta(completion: Any) -> StreamOutput:
@@ -242,26 +224,29 @@ class VllmBackend:
 
     # -- figures ---------------------------------------------------------------------------------
 
-    def stats(self) -> Future[EngineStats]:
+    async def stats(self) -> EngineStats:
         """Return a snapshot taken between two steps."""
-        return self._core.call(
-            lambda engine: engine.engine_core.engine_core.scheduler.stream_stats()
-        )
+        values = await asyncio.wrap_future(self._ask(OperationKind.ASK_STATS))
+        return EngineStats(**values)
 
-    def violations(self) -> Future[list[str]]:
+    async def violations(self) -> list[str]:
         """Return what is inconsistent between two steps."""
-        return self._core.call(
-            lambda engine: find_violations(engine.engine_core.engine_core.scheduler)
-        )
+        found: list[str] = await asyncio.wrap_future(self._ask(OperationKind.ASK_VIOLATIONS))
+        return found
 
-    def reset_prefix_cache(self) -> Future[bool]:
+    async def reset_prefix_cache(self) -> bool:
         """Forget every cached prefix; running requests are recomputed."""
-        return self._core.call(
-            lambda engine: engine.reset_prefix_cache(reset_running_requests=True)
-        )
+        reply: Reply[bool] = Reply()
+        self._core.post(ResetPrefixCache(reply))
+        return await asyncio.wrap_future(reply.future)
+
+    def _ask(self, question: OperationKind) -> Future[Any]:
+        reply: Reply[Any] = Reply()
+        self._core.post(Ask(question, reply))
+        return reply.future
 
 
-def _refuse_unsupported(params: Any) -> None:
+def _refuse_unsupported_sampling(params: Any) -> None:
     """Refuse what cannot work on a stream, at the call."""
     unsupported = {
         "n > 1 (open several sessions with the same tokens: they share the cached prefix)": (

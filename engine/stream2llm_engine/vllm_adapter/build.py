@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream2llm_engine.errors import EngineConfigError
+from stream2llm_engine.errors import EngineConfigError, UnsupportedFeatureError
+from stream2llm_engine.vllm_adapter.host import EngineParts
+from stream2llm_engine.vllm_adapter.settings import StreamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stream2llm_engine.config import EngineConfig
 
-__all__ = ["build_engine"]
+__all__ = ["ProcessEngine", "build_engine", "build_process_engine", "refuse_unsupported"]
 
-_IN_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
 # vLLM's CPU default of 128 makes prefix reuse coarse; its kernels want multiples of 32.
 _CPU_BLOCK_SIZE = 32
+
+
+class ProcessEngine(NamedTuple):
+    """vLLM's parts of this process for a core in another."""
+
+    parts: EngineParts
+    output_processor: Any
+    client: Any
 
 
 def build_engine(config: EngineConfig, secret: str) -> Any:
@@ -28,13 +37,73 @@ def build_engine(config: EngineConfig, secret: str) -> Any:
 
     Raises:
         EngineConfigError: vLLM refused the model or an argument.
-        UnsupportedFeatureError: The model cannot take streaming sessions.
     """
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.exceptions import VLLMError
-    from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    with _typed_errors(config), _environment(core_process=False):
+        return LLMEngine.from_engine_args(_engine_args(config, secret))
+
+
+def build_process_engine(config: EngineConfig, secret: str) -> ProcessEngine:
+    """Spawn vLLM's core process and return what talks to it; needs a running event loop.
+
+    Raises:
+        EngineConfigError: vLLM refused the model or an argument.
+    """
+    from vllm.renderers import renderer_from_config
+    from vllm.transformers_utils.config import maybe_register_config_serialize_by_value
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.core_client import EngineCoreClient
+    from vllm.v1.engine.input_processor import InputProcessor
+    from vllm.v1.engine.output_processor import OutputProcessor
+    from vllm.v1.executor import Executor
+
+    with _typed_errors(config), _environment(core_process=True):
+        vllm_config = _engine_args(config, secret).create_engine_config(UsageContext.LLM_CLASS)
+        maybe_register_config_serialize_by_value()
+        renderer = renderer_from_config(vllm_config)
+        client = EngineCoreClient.make_async_mp_client(
+            vllm_config, Executor.get_class(vllm_config), log_stats=False, renderer=renderer
+        )
+    return ProcessEngine(
+        EngineParts(
+            vllm_config.model_config,
+            InputProcessor(vllm_config, renderer),
+            renderer.get_tokenizer(),
+        ),
+        OutputProcessor(
+            renderer.tokenizer,
+            log_stats=False,
+            stream_interval=vllm_config.scheduler_config.stream_interval,
+        ),
+        client,
+    )
+
+
+def refuse_unsupported(model_config: Any, *, has_mamba_layers: bool) -> None:
+    """Refuse models whose KV cannot be cut and extended.
+
+    Raises:
+        UnsupportedFeatureError: The model cannot take streaming sessions.
+    """
+    reasons = {
+        "models with Mamba layers": has_mamba_layers,
+        "encoder-decoder models": model_config.is_encoder_decoder,
+        "pooling models": model_config.runner_type != "generate",
+    }
+    for what, applies in reasons.items():
+        if applies:
+            msg = f"{what} cannot take streaming sessions: {model_config.model!r}"
+            raise UnsupportedFeatureError(msg)
+
+
+def _engine_args(config: EngineConfig, secret: str) -> Any:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.platforms import current_platform
+
+    settings = StreamSettings.make(
+        secret=secret, policy=config.policy, remote=not config.in_process
+    )
     arguments: dict[str, Any] = {
         "disable_log_stats": True,
         "enable_prefix_caching": True,
@@ -43,12 +112,19 @@ def build_engine(config: EngineConfig, secret: str) -> Any:
         "scheduler_cls": "stream2llm_engine.StreamScheduler",
         # Rank lives in our policy; vLLM's "priority" would reorder the plan.
         "scheduling_policy": "fcfs",
+        "additional_config": settings.added_to(config.vllm.get("additional_config", {})),
     }
     if current_platform.is_cpu():
         arguments.setdefault("block_size", _CPU_BLOCK_SIZE)
+    return EngineArgs(**arguments)
+
+
+@contextmanager
+def _typed_errors(config: EngineConfig) -> Iterator[None]:
+    from vllm.exceptions import VLLMError
+
     try:
-        with _core_in_this_process():
-            engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        yield
     except (OSError, TypeError, ValueError, RuntimeError, VLLMError) as error:
         msg = (
             f"vLLM could not start with model {config.model!r}: {error}\n"
@@ -56,36 +132,26 @@ def build_engine(config: EngineConfig, secret: str) -> Any:
             "that every entry of EngineConfig.vllm is a field of vLLM's EngineArgs."
         )
         raise EngineConfigError(msg) from error
-    scheduler = engine.engine_core.engine_core.scheduler
-    _refuse_unsupported(engine, scheduler)
-    scheduler.configure_streams(secret=secret, policy=config.policy)
-    return engine
-
-
-def _refuse_unsupported(engine: Any, scheduler: Any) -> None:
-    from stream2llm_engine.errors import UnsupportedFeatureError
-
-    model = engine.model_config
-    reasons = {
-        "models with Mamba layers": scheduler.has_mamba_layers,
-        "encoder-decoder models": model.is_encoder_decoder,
-        "pooling models": model.runner_type != "generate",
-    }
-    for what, applies in reasons.items():
-        if applies:
-            msg = f"{what} cannot take streaming sessions: {model.model!r}"
-            raise UnsupportedFeatureError(msg)
 
 
 @contextmanager
-def _core_in_this_process() -> Iterator[None]:
-    """Ask vLLM for an in-process core; the setting is process-wide, so it is put back."""
-    before = os.environ.get(_IN_PROCESS)
-    os.environ[_IN_PROCESS] = "0"
+def _environment(*, core_process: bool) -> Iterator[None]:
+    """Tell vLLM where its core goes; these settings are process-wide, so they are put back.
+
+    A forked copy of a process that has threads may hang, so worker processes are spawned. vLLM
+    caches its environment with its first in-process engine, so that is set for both modes.
+    """
+    wanted = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "1" if core_process else "0",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_IN_PROCESS]
-        else:
-            os.environ[_IN_PROCESS] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,15 +1,23 @@
-"""The one thread that builds vLLM's engine and steps it."""
+"""vLLM's core in this process: one thread builds it and steps it."""
 
 from __future__ import annotations
 
 import logging
 import queue
-import threading
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, assert_never
 
 from stream2llm_engine.errors import EngineDeadError
 from stream2llm_engine.vllm_adapter.build import build_engine
+from stream2llm_engine.vllm_adapter.host import (
+    Abort,
+    Ask,
+    Command,
+    CoreHost,
+    EngineParts,
+    ResetPrefixCache,
+    Submit,
+)
+from stream2llm_engine.vllm_adapter.questions import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,26 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["CoreThread"]
 
 _logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 # Between two steps that computed nothing although a request waits for a grammar to compile.
 _STALL_PAUSE_S = 0.002
 
 
-class _Command(NamedTuple):
-    run: Callable[[Any], None]
-    fail: Callable[[BaseException], None]
-
-
-class CoreThread:
-    """Runs commands between steps, in the order they were posted, and steps while there is work.
-
-    Args:
-        config: What to build.
-        secret: What session operations have to carry.
-        on_progress: Called in this thread after a step, with what changed for sessions.
-        on_death: Called once in this thread if a step fails; the engine is gone then.
-    """
+class CoreThread(CoreHost):
+    """Carries out commands between steps, and steps while there is work."""
 
     def __init__(
         self,
@@ -49,71 +44,27 @@ class CoreThread:
         on_progress: Callable[[list[Progress]], None],
         on_death: Callable[[EngineDeadError], None],
     ) -> None:
-        self._config = config
-        self._secret = secret
-        self._on_progress = on_progress
-        self._on_death = on_death
-        self._inbox: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
-        # Reentrant: a session that is collected while the lock is held posts its own abort.
-        self._lock = threading.RLock()
-        self._closed: EngineDeadError | None = None
+        super().__init__(config, secret, on_progress=on_progress, on_death=on_death)
+        self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._engine: Any = None
-        self.ready: Future[Any] = Future()
-        self._thread = threading.Thread(target=self._run, name="stream2llm-core", daemon=True)
 
-    def start(self) -> Future[Any]:
-        """Start building; the future gives vLLM's engine, or the typed error."""
-        self._thread.start()
-        return self.ready
-
-    def post(self, run: Callable[[Any], None], *, fail: Callable[[BaseException], None]) -> None:
-        """Run ``run(engine)`` before the next step.
-
-        Args:
-            run: What to do, in the core thread.
-            fail: Called in the core thread with what ``run`` raised, or with the reason why it
-                never ran.
-
-        Raises:
-            EngineDeadError: The engine stopped.
-        """
-        with self._lock:
-            if self._closed is not None:
-                raise EngineDeadError(str(self._closed)) from self._closed.__cause__
-            self._inbox.put(_Command(run, fail))
-
-    def call(self, function: Callable[[Any], _T]) -> Future[_T]:
-        """Run ``function(engine)`` before the next step and give its result.
-
-        Raises:
-            EngineDeadError: The engine stopped.
-        """
-        future: Future[_T] = Future()
-
-        def run(engine: Any) -> None:
-            if future.set_running_or_notify_cancel():
-                future.set_result(function(engine))
-
-        self.post(run, fail=future.set_exception)
-        return future
-
-    def stop(self, timeout_s: float = 30.0) -> None:
-        """Stop after the commands posted so far; idempotent."""
-        self._close(EngineDeadError("the engine was closed; start a new one"))
-        self._inbox.put(None)
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(timeout_s)
+    def _enqueue(self, command: Command | None) -> None:
+        self._inbox.put(command)
 
     # -- in the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             self._engine = build_engine(self._config, self._secret)
+            parts = EngineParts(
+                self._engine.model_config,
+                self._engine.input_processor,
+                self._engine.get_tokenizer(),
+            )
         except BaseException as error:  # noqa: BLE001 - handed to whoever starts the engine
-            self._close(EngineDeadError(f"the engine did not start: {error}"))
-            self.ready.set_exception(error)
+            self._refuse(error)
             return
-        self.ready.set_result(self._engine)
+        self._started.set_result(parts)
         try:
             self._loop()
         except BaseException as error:  # noqa: BLE001 - any failure of a step ends the engine
@@ -147,40 +98,42 @@ class CoreThread:
             while True:
                 if command is None:
                     return False
-                self._execute(command)
+                try:
+                    self._execute(command)
+                except Exception as error:  # noqa: BLE001 - one caller's mistake must not end it
+                    command.fail(error)
                 command = self._inbox.get_nowait()
         except queue.Empty:
             return True
 
-    def _execute(self, command: _Command) -> None:
-        try:
-            command.run(self._engine)
-        except Exception as error:  # noqa: BLE001 - one caller's mistake must not end the engine
-            command.fail(error)
-
-    def _close(self, error: EngineDeadError) -> None:
-        with self._lock:
-            self._closed = self._closed or error
-
-    def _die(self, cause: BaseException) -> None:
-        _logger.error("the engine core stopped: %r", cause)
-        error = EngineDeadError(
-            f"the engine core stopped ({type(cause).__name__}: {cause}); "
-            "close this engine, start a new one and send the requests again"
-        )
-        error.__cause__ = cause
-        self._close(error)
-        self._on_death(error)
+    def _execute(self, command: Command) -> None:
+        engine = self._engine
+        match command:
+            case Submit(request=request, consumer=consumer):
+                if consumer is not None:
+                    engine.output_processor.add_request(
+                        consumer.request, None, None, 0, consumer.channel
+                    )
+                engine.engine_core.add_request(request)
+            case Abort(request_id=request_id):
+                engine.output_processor.abort_requests([request_id], internal=True)
+                engine.engine_core.abort_requests([request_id])
+            case Ask(question=question, reply=reply):
+                reply.give(answer(engine.engine_core.engine_core.scheduler, question))
+            case ResetPrefixCache(reply=reply):
+                reply.give(engine.reset_prefix_cache(reset_running_requests=True))
+            case _:
+                assert_never(command)
 
     def _shut_down(self) -> None:
-        self._close(EngineDeadError("the engine was closed; start a new one"))
+        error = self._close(EngineDeadError("the engine was closed; start a new one"))
         while True:
             try:
                 command = self._inbox.get_nowait()
             except queue.Empty:
                 break
             if command is not None:
-                command.fail(self._closed or EngineDeadError("the engine was closed"))
+                command.fail(error)
         try:
             self._engine.engine_core.shutdown()
         except Exception:

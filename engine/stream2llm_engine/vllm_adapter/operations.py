@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.metrics.stats import PrefillStats
 from vllm.v1.request import RequestStatus
 
@@ -20,11 +19,10 @@ from stream2llm_engine.vllm_adapter.core_session import (
     replace_prompt,
 )
 from stream2llm_engine.vllm_adapter.kv import KvPool
-from stream2llm_engine.wire import Operation, OperationKind, Progress
+from stream2llm_engine.vllm_adapter.reporting import ReportingMixin
+from stream2llm_engine.wire import QUESTIONS, Operation, OperationKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vllm.v1.request import Request
 
 __all__ = ["SessionOperationsMixin"]
@@ -32,7 +30,7 @@ __all__ = ["SessionOperationsMixin"]
 _logger = logging.getLogger(__name__)
 
 
-class SessionOperationsMixin(Scheduler):
+class SessionOperationsMixin(ReportingMixin):
     """Opens, appends to, updates and finalizes sessions; knows where every request is."""
 
     # vLLM assigns both outside what a type checker can follow.
@@ -44,8 +42,6 @@ class SessionOperationsMixin(Scheduler):
         self._sessions: dict[str, CoreSession] = {}
         self._backlog: dict[str, Request] = {}
         self._parked: dict[str, Request] = {}
-        self._reports: dict[str, Progress] = {}
-        self.progress_sink: Callable[[list[Progress]], None] | None = None
         self._invalidated_tokens = 0
         self._secret: str | None = None
         # Drafts of multi-token prediction read that many known tokens ahead.
@@ -55,14 +51,6 @@ class SessionOperationsMixin(Scheduler):
             lookahead_tokens=self.num_lookahead_tokens,
             max_model_len=self.max_model_len,
         )
-
-    def take_progress(self) -> list[Progress]:
-        """Return and forget what changed for sessions since the last call."""
-        if not self._reports:
-            return []
-        reports = list(self._reports.values())
-        self._reports = {}
-        return reports
 
     def add_request(self, request: Request) -> None:
         """Add an ordinary request, or apply the session operation it carries.
@@ -82,6 +70,9 @@ class SessionOperationsMixin(Scheduler):
 
     def _apply(self, operation: Operation, request: Request) -> None:
         request_id = request.request_id
+        if operation.kind in QUESTIONS:
+            self._answer(request_id, operation.kind)
+            return
         session = self._sessions.get(request_id)
         if operation.kind is OperationKind.OPEN:
             if request_id not in self.requests:

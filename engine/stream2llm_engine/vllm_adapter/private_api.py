@@ -40,6 +40,7 @@ class VllmCallable(NamedTuple):
 
 _SCHEDULER = "vllm.v1.core.sched.scheduler"
 _MANAGER = "vllm.v1.core.kv_cache_manager"
+_CLIENT = "vllm.v1.engine.core_client"
 
 CALLABLES: tuple[VllmCallable, ...] = (
     VllmCallable(_SCHEDULER, "Scheduler.schedule", ("throttle_prefills",)),
@@ -107,7 +108,45 @@ CALLABLES: tuple[VllmCallable, ...] = (
         "OutputProcessor.abort_requests",
         ("request_ids", "internal"),
     ),
+    VllmCallable(
+        "vllm.v1.engine.output_processor",
+        "OutputProcessor.process_outputs",
+        ("engine_core_outputs", "engine_core_timestamp", "iteration_stats", "weight_version"),
+    ),
+    VllmCallable(
+        "vllm.v1.engine.output_processor",
+        "OutputProcessor.__init__",
+        ("tokenizer", "log_stats", "stream_interval", "tracing_enabled", "admission_stats"),
+    ),
     VllmCallable("vllm.v1.engine.llm_engine", "LLMEngine.step", ()),
+    VllmCallable(
+        _CLIENT,
+        "EngineCoreClient.make_async_mp_client",
+        (
+            "vllm_config",
+            "executor_class",
+            "log_stats",
+            "client_addresses",
+            "client_count",
+            "client_index",
+            "renderer",
+        ),
+    ),
+    VllmCallable(_CLIENT, "AsyncMPClient.get_output_async", ()),
+    VllmCallable(_CLIENT, "AsyncMPClient.add_request_async", ("request",)),
+    VllmCallable(_CLIENT, "AsyncMPClient.abort_requests_async", ("request_ids",)),
+    VllmCallable(
+        _CLIENT,
+        "AsyncMPClient.reset_prefix_cache_async",
+        ("reset_running_requests", "reset_connector"),
+    ),
+    VllmCallable(_CLIENT, "MPClient.shutdown", ("timeout",)),
+    VllmCallable("vllm.renderers.registry", "renderer_from_config", ("config",)),
+    VllmCallable(
+        "vllm.v1.engine.input_processor",
+        "InputProcessor.__init__",
+        ("vllm_config", "renderer", "mm_registry"),
+    ),
     VllmCallable(
         "vllm.v1.engine.input_processor",
         "InputProcessor.process_inputs",
@@ -138,6 +177,8 @@ INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
         "deferred_waiting",
         "requests",
         "finished_req_ids",
+        "finished_req_ids_dict",
+        "vllm_config",
         "reset_preempted_req_ids",
         "kv_cache_manager",
         "hash_block_size",
@@ -181,6 +222,7 @@ INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
         "spec_token_ids",
         "structured_output_request",
     ),
+    (_CLIENT, "MPClient"): ("core_engines",),
     ("vllm.v1.engine.llm_engine", "LLMEngine"): (
         "engine_core",
         "input_processor",
@@ -201,7 +243,7 @@ def find_drift(sources: Sources | None = None) -> list[str]:
     for entry in CALLABLES:
         where = f"{entry.module}.{entry.name}"
         function = _find(read(entry.module), entry.name.split("."))
-        if not isinstance(function, ast.FunctionDef):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             drift.append(f"{where} is gone")
             continue
         arguments = function.args
@@ -247,7 +289,8 @@ def _find(source: str, names: list[str]) -> ast.AST | None:
             (
                 child
                 for child in ast.iter_child_nodes(node or ast.Module([], []))
-                if isinstance(child, ast.ClassDef | ast.FunctionDef) and child.name == name
+                if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+                and child.name == name
             ),
             None,
         )

@@ -23,6 +23,7 @@ from stream2llm_engine.planner import StepPlan, plan_with_eviction, plan_without
 from stream2llm_engine.policies import RequestView, resolve_policy
 from stream2llm_engine.vllm_adapter.ledger import StepLedger
 from stream2llm_engine.vllm_adapter.operations import SessionOperationsMixin
+from stream2llm_engine.vllm_adapter.settings import StreamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +54,10 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self._evicted_blocks = 0
         self.last_step_tokens = 0
         self._stalled = False
+        settings = StreamSettings.of(self.vllm_config.additional_config)
+        if settings is not None:
+            self.configure_streams(secret=settings.secret, policy=settings.policy)
+            self._remote = settings.remote
 
     # -- facade ----------------------------------------------------------------------------------
 
@@ -74,13 +79,14 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             tokens={**self._tokens, "invalidated": self._invalidated_tokens},
             preemptions=dict(self._evictions),
             evicted_blocks=self._evicted_blocks,
-            steps=self.current_step,
+            steps=self.current_step - self._report_steps,
         )
 
     # -- one step --------------------------------------------------------------------------------
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """Plan the step, make room for it, and let vLLM schedule exactly the plan."""
+        self._report_steps += not self._has_work()
         self._absorb_waiting()
         if self._pause_state is PauseState.PAUSED_ALL:
             return super().schedule(throttle_prefills)
@@ -242,9 +248,7 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             if request_id in self._parked and session.request.num_in_flight_tokens == 0:
                 session.prefilled_sequence = session.sequence
                 self._report(session)
-        if self.progress_sink is not None and self._reports:
-            # Before the outputs go out: whoever gets the last one may read the counters at once.
-            self.progress_sink(self.take_progress())
+        self._publish(outputs)
         return outputs
 
     # -- vLLM's hooks ----------------------------------------------------------------------------
@@ -311,8 +315,10 @@ class StreamSchedulerMixin(SessionOperationsMixin):
 
     def add_request(self, request: Request) -> None:
         """Add an ordinary request, or apply the session operation it carries."""
-        self._stalled = False
+        stalled, self._stalled = self._stalled, False
         super().add_request(request)
+        # A question brings nothing that a stalled request waits for.
+        self._stalled = stalled and request.request_id in self._answers
 
     def set_pause_state(self, pause_state: PauseState) -> None:
         """Pause or resume."""
@@ -320,7 +326,10 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         super().set_pause_state(pause_state)
 
     def has_requests(self) -> bool:
-        """Whether a step could do anything."""
+        """Whether a step could do anything, or has to carry a report."""
+        return self._report_due() or self._has_work()
+
+    def _has_work(self) -> bool:
         return not self._stalled and bool(super().has_requests())
 
     def get_request_counts(self) -> tuple[int, int]:
