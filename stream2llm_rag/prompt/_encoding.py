@@ -3,8 +3,13 @@
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 __all__ = ["Tokenizer", "encode_data", "encode_markup", "special_token_pattern"]
+
+
+# Some models have thousands of special tokens, too many to compile for every request.
+_patterns: "WeakKeyDictionary[Tokenizer, re.Pattern[str] | None]" = WeakKeyDictionary()
 
 
 class Tokenizer(Protocol):
@@ -42,7 +47,7 @@ def encode_data(tokenizer: Tokenizer, text: str, special: re.Pattern[str] | None
         return encode_markup(tokenizer, text)
     ids: list[int] = []
     start = 0
-    for match in special.finditer(text):
+    while match := special.search(text, start):
         cut = match.start() + 1
         ids += encode_markup(tokenizer, text[start:cut])
         start = cut
@@ -50,7 +55,13 @@ def encode_data(tokenizer: Tokenizer, text: str, special: re.Pattern[str] | None
 
 
 def special_token_pattern(tokenizer: Tokenizer) -> re.Pattern[str] | None:
-    """Compiles what ``encode_data`` has to break up; None if there are no special tokens."""
+    """Returns what ``encode_data`` has to break up; None if there are no special tokens."""
+    if tokenizer not in _patterns:
+        _patterns[tokenizer] = _compile_special_tokens(tokenizer)
+    return _patterns[tokenizer]
+
+
+def _compile_special_tokens(tokenizer: Tokenizer) -> re.Pattern[str] | None:
     spellings = {
         str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special
     }

@@ -17,17 +17,21 @@ class Board:
     Args:
         console: Where to show it.
         users: How many rows.
+        questions: How many answers there will be in each mode.
     """
 
-    def __init__(self, console: Console, users: int) -> None:
+    def __init__(self, console: Console, users: int, questions: int) -> None:
         self._console = console
         self._rows = [("", "") for _ in range(users)]
+        self._questions = questions
+        self._answered = 0
         self._title = ""
 
     @contextmanager
     def mode(self, title: str) -> Iterator[None]:
         """Shows the board while the users of one mode are served."""
         self._title = title
+        self._answered = 0
         self._rows = [("", "") for _ in self._rows]
         if not self._console.is_terminal:
             self._console.print(f"[bold]{title}[/]")
@@ -42,12 +46,14 @@ class Board:
 
     def done(self, user: int, question: str, answer: str) -> None:
         """Shows a finished answer."""
+        self._answered += 1
         self._rows[user] = (question, f"[green]{escape(answer)}[/]")
         if not self._console.is_terminal:
             self._console.print(f"  user {user + 1}: {escape(question)} {escape(answer)}")
 
     def _table(self) -> Table:
-        table = Table(title=self._title, title_justify="left", expand=True)
+        title = f"{self._title}  [dim]{self._answered} of {self._questions} answered[/]"
+        table = Table(title=title, title_justify="left", expand=True)
         table.add_column("User", width=4)
         table.add_column("Question", ratio=2)
         table.add_column("State", ratio=3)

@@ -65,7 +65,9 @@ async def _demo(settings: DemoSettings, console: Console) -> DemoResult:
                 corpus = await asyncio.to_thread(Corpus, settings, Path(directory))
             with console.status("Loading the reader into vLLM"):
                 await engine.start()
-                run = DemoRun(engine, model, corpus, settings, Board(console, settings.users))
+                total = settings.users * settings.questions
+                board = Board(console, settings.users, total)
+                run = DemoRun(engine, model, corpus, settings, board)
                 await run.warm_up()
             _introduce(console, settings)
             result = DemoResult(

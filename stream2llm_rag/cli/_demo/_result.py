@@ -1,5 +1,6 @@
 """What a demo run measured."""
 
+import re
 from statistics import median
 from typing import Literal, Self, TypeAlias
 
@@ -23,7 +24,7 @@ class Turn(BaseModel):
         question: The question.
         expected: The right answer.
         answer: The model's answer.
-        right: Whether the answer holds the right value.
+        right: Whether the answer holds the right value as a word.
         timing: Where the time went.
         asked_s: When it was asked.
         arrivals_s: When pages arrived.
@@ -62,7 +63,7 @@ class Turn(BaseModel):
             question=fact.question,
             expected=fact.value,
             answer=answer.text.strip(),
-            right=fact.value in answer.text,
+            right=re.search(rf"\b{re.escape(fact.value)}\b", answer.text) is not None,
             timing=answer.timing,
             asked_s=asked_s,
             arrivals_s=tuple(arrivals_s),

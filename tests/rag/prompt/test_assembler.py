@@ -1,3 +1,4 @@
+import copy
 from typing import Literal, assert_never
 
 import pytest
@@ -119,6 +120,17 @@ def test_documents_cannot_inject_control_tokens(chat_tokenizer: PreTrainedTokeni
     made.apply(Append(documents=(hostile,)))
     assert made.final_ids().count(control) == before
     assert hostile.text in chat_tokenizer.decode(made.final_ids())
+
+
+def test_special_tokens_inside_each_other_stay_data(
+    plain_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    tokenizer = copy.deepcopy(plain_tokenizer)
+    tokenizer.add_tokens(["<<a>>", "<a>"], special_tokens=True)
+    made = assembler(tokenizer)
+    made.apply(Append(documents=(Document(id="x", text="<<a>><a><a><<a>>"),)))
+    assert not {"<<a>>", "<a>"} & set(tokenizer.convert_ids_to_tokens(made.final_ids()))
+    assert "<<a>><a><a><<a>>" in tokenizer.decode(made.final_ids())
 
 
 def test_what_does_not_fit_is_left_out_and_recorded(

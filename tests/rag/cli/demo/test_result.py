@@ -11,7 +11,8 @@ from stream2llm_rag.cli._demo._result import DemoResult, Mode, Summary, Turn
 from stream2llm_rag.cli._demo._settings import DemoSettings
 from stream2llm_rag.cli._demo._tables import print_result
 from stream2llm_rag.cli._demo._timeline import save_timeline
-from stream2llm_rag.pipeline import RagTiming
+from stream2llm_rag.pipeline import RagAnswer, RagTiming
+from stream2llm_rag.reader import Fact
 
 
 def turn(mode: Mode, user: int, ttft_s: float, *, right: bool = True) -> Turn:
@@ -55,6 +56,18 @@ def test_figures(result: DemoResult) -> None:
     assert result.summaries()["streaming"].right == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "right"), [("It is Feward.", True), ("It is Fewarduborn.", False), ("", False)]
+)
+def test_answers_are_judged_by_whole_words(text: str, *, right: bool) -> None:
+    fact = Fact(attribute="island", entity="Crasin", value="Feward")
+    timing = RagTiming(retrieval_s=1, ttft_s=1, time_to_first_token_s=2, total_s=3, prompt_tokens=1)
+    answer = RagAnswer(text=text, documents=(), timing=timing, token_ids=())
+    judged = Turn.of("blocking", 0, fact, answer, asked_s=0, arrivals_s=[], prefills_s=[])
+    assert judged.right is right
+    assert judged.question == "What is the island of Crasin?"
+
+
 def test_a_result_survives_json(result: DemoResult) -> None:
     assert DemoResult.model_validate_json(result.model_dump_json()) == result
 
@@ -79,7 +92,7 @@ def test_the_picture_is_written(result: DemoResult, tmp_path: Path) -> None:
 
 def test_the_board_prints_lines_without_a_terminal() -> None:
     out = io.StringIO()
-    board = Board(Console(file=out, width=200), users=2)
+    board = Board(Console(file=out, width=200), users=2, questions=2)
     with board.mode("blocking: wait"):
         board.show(1, "Q?", "retrieving")
         board.done(1, "Q?", "A [b]")
@@ -88,10 +101,11 @@ def test_the_board_prints_lines_without_a_terminal() -> None:
 
 def test_the_board_is_live_on_a_terminal() -> None:
     out = io.StringIO()
-    board = Board(Console(file=out, width=100, force_terminal=True), users=2)
+    board = Board(Console(file=out, width=100, force_terminal=True), users=2, questions=2)
     with board.mode("streaming: prefill"):
         board.show(0, "Q?", "retrieving: 3 pages")
         board.done(1, "Q?", "Mirefall")
     text = out.getvalue()
     assert "retrieving: 3 pages" in text
+    assert "1 of 2 answered" in text
     assert "Mirefall" in text
