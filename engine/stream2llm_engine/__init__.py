@@ -25,8 +25,7 @@ from stream2llm_engine.outputs import EngineStats, SessionStats, StreamOutput
 from stream2llm_engine.session import OutputStream, StreamSession
 
 if TYPE_CHECKING:
-    from vllm import SamplingParams
-
+    from stream2llm_engine.vllm_adapter.sampling import SamplingParams
     from stream2llm_engine.vllm_adapter.scheduler import StreamScheduler
 
 __all__ = [
