@@ -68,7 +68,8 @@ def create_streaming_rag_chain(
 
     Returns:
         A Runnable from ``{"question": ..., ...}`` to the model's message. The last streamed chunk's
-        ``response_metadata["stream2llm"]`` holds timing and token counts.
+        ``response_metadata["stream2llm"]`` holds timing and token counts. Callbacks and
+        ``astream_events`` get a custom event ``"stream2llm.context"`` with each delta.
 
     Raises:
         PromptTemplateError: The prompt has no such variable.

@@ -26,6 +26,12 @@ from langchain_stream2llm import (
     create_streaming_rag_chain,
     materialize,
 )
+from langchain_stream2llm._context_prompt import (
+    DEFAULT_DOCUMENT_PROMPT,
+    ContextFormat,
+    ContextPrompt,
+)
+from langchain_stream2llm._live_prompt import LivePrompt, LivePromptValue
 from stream2llm_engine import EngineDeadError, InvalidRequestError, UnsupportedFeatureError
 from stream2llm_rag import ContextSourceError, PromptTemplateError
 from tests.integrations.langchain.fakes import (
@@ -224,6 +230,34 @@ async def test_events_show_the_documents_and_the_tokens_as_they_come(
     assert [delta[0].page_content for delta in context] == ["one", "two", "three"]
     (end,) = [event["data"] for event in events if event["event"] == "on_chat_model_end"]
     assert end["output"].response_metadata["stream2llm"]["prompt_tokens"] == len(RENDERED)
+
+
+async def test_a_step_that_only_awaits_the_chain_still_streams_to_events(
+    chain: Runnable[Any, Any],
+) -> None:
+    """As a LangGraph node does, whose graph is streamed."""
+
+    async def node(values: dict[str, Any]) -> Any:
+        return await chain.ainvoke(values)
+
+    step = RunnableLambda(node)
+    names = [event["event"] async for event in step.astream_events(INPUT, version="v2")]
+    assert names.count("on_chat_model_stream") == len(RENDERED.split(" ")) + 1
+    assert names.count("on_custom_event") == 3
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+async def test_the_newest_event_stream_takes_a_live_prompt(
+    prompt: ChatPromptTemplate, llm: ChatStream2LLM, engine: FakeEngine
+) -> None:
+    context_format = ContextFormat(DEFAULT_DOCUMENT_PROMPT, "\n\n")
+    live = LivePrompt(ContextPrompt.from_template(prompt, INPUT, "context", context_format))
+    stream = await llm.astream_events(LivePromptValue(live=live), version="v3")
+    answer = asyncio.ensure_future(stream.text)
+    live.add(docs("one"))
+    await engine.until_sent("one")
+    live.context.close()
+    assert "Read:\none\nQ" in await answer
 
 
 async def test_the_model_name_is_not_repeated_by_adding_chunks(chain: Runnable[Any, Any]) -> None:
