@@ -171,7 +171,7 @@ class SchedulerHarness:
                     max_tokens=max_tokens, ignore_eos=True, extra_args=extra_args
                 ),
                 pooling_params=None,
-                arrival_time=time.monotonic(),
+                arrival_time=time.time(),
                 block_hasher=_HASHER,
             )
         )

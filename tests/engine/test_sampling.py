@@ -110,18 +110,47 @@ def test_an_answer_ends_where_the_model_length_does(engine: StreamEngine) -> Non
     assert engine.run(scenario()) == 24
 
 
-@pytest.mark.parametrize(
-    ("params", "what"),
-    [({"n": 2}, "n > 1"), ({"prompt_logprobs": 1}, "prompt_logprobs")],
-)
-def test_what_streams_do_not_have_is_refused_at_the_call(
-    engine: StreamEngine, params: dict[str, Any], what: str
-) -> None:
+def test_what_streams_do_not_have_is_refused_at_the_call(engine: StreamEngine) -> None:
     async def scenario() -> None:
         async with await engine.open_session(PROMPT) as session:
-            with pytest.raises(UnsupportedFeatureError, match=what):
-                session.finalize((), SamplingParams(**params))
+            with pytest.raises(UnsupportedFeatureError, match="prompt_logprobs"):
+                session.finalize((), SamplingParams(prompt_logprobs=1))
             assert session.state == "open"
+
+    engine.run(scenario())
+
+
+def test_several_answers(engine: StreamEngine, reference: Reference) -> None:
+    params: dict[str, Any] = {"temperature": 1.0, "seed": 7, "max_tokens": 6, "ignore_eos": True}
+    deltas = stream(engine, **params, n=3)
+    answers: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for out in deltas:
+        answers[out.index] += out.token_ids
+    for index, answer in answers.items():
+        # vLLM seeds the answers one apart.
+        (expected,) = reference.answer([PROMPT], **{**params, "seed": 7 + index})
+        assert answer == expected["token_ids"]
+
+    async def ordinary() -> list[StreamOutput]:
+        return [out async for out in engine.generate(PROMPT, SamplingParams(**params, n=3))]
+
+    again: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for out in engine.run(ordinary()):
+        again[out.index] += out.token_ids
+    assert again == answers
+
+
+def test_several_answers_left_early_are_all_aborted(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        session = await engine.open_session(PROMPT)
+        params = SamplingParams(temperature=1.0, max_tokens=500, n=3, ignore_eos=True)
+        answers = session.finalize((), params)
+        for _ in range(9):
+            await anext(answers)
+        await answers.aclose()
+        await engine.stats()
+        stats = await engine.stats()
+        assert stats.running == stats.waiting == 0
 
     engine.run(scenario())
 

@@ -16,10 +16,10 @@ from stream2llm_engine.outputs import EngineStats, StreamOutput
 from stream2llm_engine.vllm_adapter.build import refuse_unsupported
 from stream2llm_engine.vllm_adapter.core_request import PLACEHOLDER, operation_request
 from stream2llm_engine.vllm_adapter.core_thread import CoreThread
+from stream2llm_engine.vllm_adapter.fan_out import fan_out
 from stream2llm_engine.vllm_adapter.host import (
     Abort,
     Ask,
-    Consumer,
     CoreHost,
     EngineParts,
     Reply,
@@ -186,15 +186,17 @@ class VllmBackend:
             secret=self._secret,
             empty=not token_ids,
         )
-        wire = copy.copy(request)
+        first, *others = fan_out(request, channel)
+        wire = copy.copy(first.request)
         wire.prompt_token_ids = token_ids.copy() or list(PLACEHOLDER)
-        wire.sampling_params = request.sampling_params.clone()
+        wire.sampling_params = first.request.sampling_params.clone()
         wire.sampling_params.extra_args = {
-            **(request.sampling_params.extra_args or {}),
+            **(first.request.sampling_params.extra_args or {}),
             **operation.encode(),
         }
-
-        self._core.post(Submit(wire, fail, Consumer(request, channel)))
+        self._core.post(Submit(wire, fail, first))
+        for other in others:
+            self._core.post(Submit(other.request, fail, other))
 
     def abort(self, request_id: str) -> None:
         """End a session or a request in any state; unknown ids and a dead engine are fine."""
@@ -207,7 +209,8 @@ class VllmBackend:
         self, request: Any, channel: OutputChannel, *, fail: Callable[[BaseException], None]
     ) -> None:
         """Send an ordinary request made by :meth:`prepare`."""
-        self._core.post(Submit(request, fail, Consumer(request, channel)))
+        for consumer in fan_out(request, channel):
+            self._core.post(Submit(consumer.request, fail, consumer))
 
     @staticmethod
     def to_delta(completion: Any) -> StreamOutput:
@@ -248,15 +251,9 @@ class VllmBackend:
 
 def _refuse_unsupported_sampling(params: Any) -> None:
     """Refuse what cannot work on a stream, at the call."""
-    unsupported = {
-        "n > 1 (open several sessions with the same tokens: they share the cached prefix)": (
-            params.n > 1
-        ),
-        "prompt_logprobs (the prompt is computed before they are asked for)": (
-            params.prompt_logprobs is not None
-        ),
-    }
-    for what, asked in unsupported.items():
-        if asked:
-            msg = f"not available on streams: {what}"
-            raise UnsupportedFeatureError(msg)
+    if params.prompt_logprobs is not None:
+        msg = (
+            "prompt_logprobs are not available on streams: the prompt is computed before they are "
+            "asked for; use generate() of vLLM itself"
+        )
+        raise UnsupportedFeatureError(msg)

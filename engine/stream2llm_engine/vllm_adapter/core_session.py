@@ -26,6 +26,8 @@ class CoreSession:
         lookup_due: KV was taken since the last operation, so the prefix cache may know more than
             the request holds.
         high_water: Leading tokens of the current prompt that have been computed at least once.
+        step_start_tokens: Tokens that were computed when the session's latest step began.
+        step_end_s: When that step's results came in, on the clock of the operations.
     """
 
     request: Request
@@ -35,6 +37,8 @@ class CoreSession:
     finalized: bool = False
     lookup_due: bool = False
     high_water: int = 0
+    step_start_tokens: int = 0
+    step_end_s: float = 0.0
     prefilled_before_final: int = 0
     reused_tokens: int = 0
     invalidated_tokens: int = 0
@@ -47,6 +51,7 @@ class CoreSession:
         Returns:
             How many of them had been computed before.
         """
+        self.step_start_tokens = start
         again = max(0, min(end, self.high_water) - start)
         self.recomputed_tokens += again
         self.reused_tokens += reused

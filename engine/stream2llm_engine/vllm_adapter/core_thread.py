@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from stream2llm_engine.errors import EngineDeadError
 from stream2llm_engine.vllm_adapter.build import build_engine
+from stream2llm_engine.vllm_adapter.fan_out import family_ids
 from stream2llm_engine.vllm_adapter.host import (
     Abort,
     Ask,
@@ -111,13 +112,13 @@ class CoreThread(CoreHost):
         match command:
             case Submit(request=request, consumer=consumer):
                 if consumer is not None:
-                    engine.output_processor.add_request(
-                        consumer.request, None, None, 0, consumer.channel
-                    )
+                    consumer.register(engine.output_processor)
                 engine.engine_core.add_request(request)
             case Abort(request_id=request_id):
-                engine.output_processor.abort_requests([request_id], internal=True)
-                engine.engine_core.abort_requests([request_id])
+                known = engine.output_processor.abort_requests(
+                    family_ids(request_id), internal=True
+                )
+                engine.engine_core.abort_requests([request_id, *known])
             case Ask(question=question, reply=reply):
                 reply.give(answer(engine.engine_core.engine_core.scheduler, question))
             case ResetPrefixCache(reply=reply):

@@ -43,11 +43,25 @@ class EngineParts(NamedTuple):
     tokenizer: Any
 
 
-class Consumer(NamedTuple):
-    """Who gets the outputs of a request: vLLM's complete request, and where they go."""
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Who gets the outputs of a request: vLLM's complete request, and where they go.
+
+    Attributes:
+        request: vLLM's request with the complete prompt.
+        channel: Where its outputs go.
+        parent: vLLM's bookkeeping of several answers to one prompt, or ``None``.
+        index: Which of the answers it is.
+    """
 
     request: Any
     channel: OutputChannel
+    parent: Any = None
+    index: int = 0
+
+    def register(self, output_processor: Any) -> None:
+        """Let vLLM's output processor know the request before its first output."""
+        output_processor.add_request(self.request, None, self.parent, self.index, self.channel)
 
 
 class Reply(Generic[_T]):

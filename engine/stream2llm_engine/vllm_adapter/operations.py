@@ -144,6 +144,9 @@ class SessionOperationsMixin(ReportingMixin):
         """Take sampling parameters from the operation and let decoding start."""
         own = session.request
         session.finalized = True
+        if session.step_end_s > request.arrival_time:
+            # The step that was running when the operation was sent does not count.
+            in_place = min(in_place, session.step_start_tokens)
         session.prefilled_before_final = in_place
         own.sampling_params = request.sampling_params
         own.max_tokens = request.max_tokens

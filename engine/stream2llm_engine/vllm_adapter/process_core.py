@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from stream2llm_engine.errors import EngineDeadError, Stream2LLMError
 from stream2llm_engine.vllm_adapter.build import build_process_engine
 from stream2llm_engine.vllm_adapter.core_request import operation_request
+from stream2llm_engine.vllm_adapter.fan_out import family_ids
 from stream2llm_engine.vllm_adapter.host import (
     Abort,
     Ask,
@@ -118,13 +119,13 @@ class ProcessCore(CoreHost):
         match command:
             case Submit(request=request, consumer=consumer):
                 if consumer is not None:
-                    engine.output_processor.add_request(
-                        consumer.request, None, None, 0, consumer.channel
-                    )
+                    consumer.register(engine.output_processor)
                 await engine.client.add_request_async(request)
             case Abort(request_id=request_id):
-                engine.output_processor.abort_requests([request_id], internal=True)
-                await engine.client.abort_requests_async([request_id])
+                known = engine.output_processor.abort_requests(
+                    family_ids(request_id), internal=True
+                )
+                await engine.client.abort_requests_async([request_id, *known])
             case Ask():
                 await self._ask(command)
             case ResetPrefixCache(reply=reply):

@@ -11,6 +11,7 @@ emptied after it.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -241,10 +242,12 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         outputs = super().update_from_output(scheduler_output, model_runner_output)
         if scheduler_output.total_num_scheduled_tokens:
             self._stalled = False
+        now = time.time()
         for request_id in scheduler_output.num_scheduled_tokens:
             session = self._sessions.get(request_id)
             if session is None:
                 continue
+            session.step_end_s = now
             if request_id in self._parked and session.request.num_in_flight_tokens == 0:
                 session.prefilled_sequence = session.sequence
                 self._report(session)

@@ -45,6 +45,24 @@ def test_finalize_decodes_with_any_number_of_new_tokens(
     harness.check_drained()
 
 
+def test_the_step_in_progress_does_not_count_as_prefilled_before_the_final_context(
+    harness: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    harness.open_session("s", tokens(100))
+    harness.run()
+    harness.append("s", tokens(50, 1))
+    now = 1002.0
+    harness.run()
+    now = 1001.0  # sent while that step was running
+    harness.finalize("s")
+    report = next(r for r in harness.scheduler.take_progress() if r.session_id == "s")
+    assert report.prefilled_before_final == 99
+    harness.run()
+    harness.check_drained()
+
+
 def test_finalize_before_the_first_step(harness: SchedulerHarness) -> None:
     harness.open_session("s", tokens(50))
     harness.append("s", tokens(50, seed=1))
