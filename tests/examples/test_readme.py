@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import CallbackManagerForRetrieverRun  # noqa: TC002 - read at runtime
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
