@@ -46,11 +46,18 @@ STAGES: tuple[Stage, ...] = (
         learning_rate=(1e-3, 1e-3),
     ),
     Stage(
-        steps=2000,
+        steps=550,
         lengths=(1024, 2048, 2048, 4096),
         copying=0.08,
         conversations=ConversationMix(documents=(2, 44), plain=0.5, absent=0.1, wild=0.15),
-        learning_rate=(1e-3, 3e-5),
+        learning_rate=(1e-3, 7.3325e-4),
+    ),
+    Stage(
+        steps=550,
+        lengths=(512, 1024, 2048, 2048),
+        copying=0.06,
+        conversations=ConversationMix(documents=(2, 30), plain=0.4, absent=0.15, wild=0.12),
+        learning_rate=(7.3325e-4, 2e-5),
     ),
 )
 """The curriculum of the shipped weights."""

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=reader_model(), help="model directory")
     parser.add_argument("--documents", type=int, nargs="+", default=[2, 8, 20, 40])
-    parser.add_argument("--questions", type=int, default=300, help="questions per figure")
+    parser.add_argument("--questions", type=int, default=200, help="questions per figure")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args(arguments)

@@ -75,7 +75,8 @@ def initialise(network: ReaderNetwork, *, seed: int) -> None:
                         key=torch.outer(key, shared) / (gain * _SHARED),
                         value=_padded(hashed, shape.head_dim),
                         output=_padded(places[-1].T, shape.head_dim).T
-                        * (_WRITTEN / (gain * math.sqrt(_HASH / shape.hidden_size))),
+                        * _WRITTEN
+                        / (gain * math.sqrt(_HASH / shape.hidden_size)),
                     )
             else:
                 values = _orthogonal(shape.hidden_size)
@@ -88,7 +89,7 @@ def initialise(network: ReaderNetwork, *, seed: int) -> None:
                         query=query,
                         key=key,
                         value=values[rows],
-                        output=values[rows].T * (_COPIED / gain),
+                        output=values[rows].T * _COPIED / gain,
                     )
 
 

@@ -54,12 +54,12 @@ def test_the_network_trained_here_is_the_llama_of_transformers(config: dict[str,
 
 def test_it_answers_held_out_questions(examiner: Examiner) -> None:
     cases = list(answerable(seed=11, documents=8, count=12))
-    assert sum(examiner.right(case)[0] for case in cases) >= 11
+    assert sum(examiner.right(case)[0] for case in cases) == 12
 
 
 def test_it_says_when_the_documents_do_not_state_the_fact(examiner: Examiner) -> None:
     cases = list(unanswerable(seed=11, documents=4, count=8))
-    assert sum(examiner.right(case)[0] for case in cases) >= 6
+    assert sum(examiner.right(case)[0] for case in cases) >= 7
 
 
 def test_greedy_generation_gives_what_the_examiner_says(examiner: Examiner) -> None:
