@@ -125,7 +125,7 @@ class Gate:
 
     async def wait(self) -> None:
         await asyncio.sleep(0)
-        while not self.open:
+        while not self.open:  # noqa: ASYNC110 - an event belongs to one loop
             await asyncio.sleep(0.005)
 
 

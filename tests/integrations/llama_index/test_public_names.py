@@ -4,7 +4,6 @@ import zipfile
 from pathlib import Path
 
 import llama_index.core
-import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import llama_index
@@ -31,7 +30,7 @@ def test_the_namespace_is_shared_with_llama_index() -> None:
     # A package file above the leaf would hide everybody else's packages, or LlamaIndex itself.
     leaf = SOURCES / "llms" / "stream2llm"
     assert [path for path in SOURCES.rglob("*.py") if not path.is_relative_to(leaf)] == []
-    assert [path for path in SOURCES.rglob("py.typed")] == [leaf / "py.typed"]
+    assert list(SOURCES.rglob("py.typed")) == [leaf / "py.typed"]
 
 
 def test_the_wheel_carries_the_leaf_only(tmp_path: Path) -> None:

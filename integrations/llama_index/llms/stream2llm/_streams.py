@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
-from stream2llm_engine.errors import SessionClosedError
+from stream2llm_engine.errors import SessionClosedError, UnsupportedFeatureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -63,6 +63,7 @@ class AsyncStream(AsyncGenerator[T, None]):
         self._arrivals: asyncio.Queue[_Arrival] = asyncio.Queue()
         self._convert = convert
         self._ended = False
+        self._loop = asyncio.get_running_loop()
         self._work = _start(pieces, self._arrivals.put_nowait, live)
 
     async def asend(self, value: None) -> T:
@@ -70,6 +71,13 @@ class AsyncStream(AsyncGenerator[T, None]):
         del value
         if self._ended:
             raise StopAsyncIteration
+        if self._arrivals.empty() and asyncio.get_running_loop() is not self._loop:
+            # `str()` of an asynchronous response does this, and blocks the loop it waits for.
+            msg = (
+                "an answer can be read on the event loop it was asked on only: use `async for` or"
+                " `await response.get_response()` instead of `str(response)`"
+            )
+            raise UnsupportedFeatureError(msg)
         arrival = await self._arrivals.get()
         if arrival is None or isinstance(arrival, Exception):
             self._ended = True

@@ -9,7 +9,7 @@ from llama_index.core.response_synthesizers import CompactAndRefine, SimpleSumma
 from llama_index.llms.stream2llm.base import Stream2LLM
 from stream2llm_engine.errors import UnsupportedFeatureError
 from stream2llm_rag.errors import PromptTemplateError
-from stream2llm_rag.prompt import SENTINEL
+from stream2llm_rag.prompt import SENTINEL, split_rendered
 
 if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ChatMessage
@@ -39,12 +39,15 @@ class Synthesis(NamedTuple):
         """Prepares the call for a query.
 
         Raises:
-            PromptTemplateError: The prompt computes something from the whole context.
+            PromptTemplateError: The prompt has not one place for the context, or computes something
+                from the whole of it.
         """
         llm = check_synthesizer(synthesizer)
         template = synthesizer.get_prompts()["text_qa_template"]
         _check_template(template)
         messages = llm._get_messages(template, context_str=SENTINEL, query_str=query_str)
+        # Before the retrieval starts; the chat template may still refuse the context later.
+        split_rendered("".join(message.content or "" for message in messages))
         return cls(llm, messages, _SEPARATORS[type(synthesizer)])
 
 
