@@ -283,11 +283,12 @@ async def test_nothing_is_left_behind_when_readers_leave(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    stats = await engine.stats()
     for _ in range(1000):
-        stats = await engine.stats()
         if not stats.running and not stats.open_sessions:
             break
         await asyncio.sleep(0.03)
+        stats = await engine.stats()
     assert (stats.running, stats.waiting, stats.open_sessions) == (0, 0, 0)
     assert stats.free_blocks == stats.total_blocks
     await engine.check_integrity()
