@@ -139,6 +139,15 @@ async def test_documents_may_be_replaced_and_retracted(
     assert message.response_metadata["stream2llm"]["invalidated_tokens"] > 0
 
 
+async def test_a_whole_new_ranking_is_followed(
+    prompt: ChatPromptTemplate, llm: ChatStream2LLM
+) -> None:
+    new_ranking = DocumentDelta(docs(b="B", c="C", a="A"), retract=["a", "b"])
+    retriever = ScriptedRetriever(deltas=[docs(a="A", b="B"), new_ranking])
+    message = await create_streaming_rag_chain(retriever, prompt, llm).ainvoke(INPUT)
+    assert "Read:\nB\n\nC\n\nA\nQ" in message.text
+
+
 async def test_documents_are_written_by_the_document_prompt(
     prompt: ChatPromptTemplate, llm: ChatStream2LLM
 ) -> None:
