@@ -32,7 +32,8 @@ class EngineConfig(BaseModel):
             aborted with ``SessionTimeoutError``.
         in_process: Run vLLM's engine core in a thread of this process; ``False``: in vLLM's own
             core process, which is spawned, so that a script needs ``if __name__ == "__main__"``.
-        vllm: Any field of vLLM's ``EngineArgs``.
+        vllm: Any field of vLLM's ``EngineArgs``. On CPU the KV cache takes 4 GiB, or a quarter of
+            what is free, unless ``kv_cache_memory_bytes`` says otherwise.
 
     Raises:
         EngineConfigError: A value is wrong; the message says which and what is allowed.

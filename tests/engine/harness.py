@@ -17,6 +17,7 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
+from stream2llm_engine.planner import StepPlan
 from stream2llm_engine.vllm_adapter.integrity import find_violations
 from stream2llm_engine.vllm_adapter.scheduler import StreamScheduler
 from stream2llm_engine.wire import Operation, OperationKind
@@ -193,6 +194,11 @@ class SchedulerHarness:
         while len(self._in_flight) >= self.depth:
             self.deliver()
         return dict(output.num_scheduled_tokens)
+
+    def evict(self, request_id: str, blocks: int) -> None:
+        """Take tail blocks of a request, as a plan would for another one."""
+        wanted = self.scheduler.stream_stats().free_blocks + blocks
+        self.scheduler._evict(StepPlan(reserved_blocks=wanted, victims=[request_id]))
 
     def deliver(self) -> None:
         """Take the results of the oldest step in flight, if there is one."""

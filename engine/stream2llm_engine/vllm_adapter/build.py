@@ -19,6 +19,9 @@ __all__ = ["ProcessEngine", "build_engine", "build_process_engine", "refuse_unsu
 
 # vLLM's CPU default of 128 makes prefix reuse coarse; its kernels want multiples of 32.
 _CPU_BLOCK_SIZE = 32
+# vLLM's CPU default takes nearly all memory, which the application shares with it.
+_CPU_KV_CACHE_BYTES = 4 * 2**30
+_KV_SIZE_ARGUMENTS = {"kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"}
 
 
 class ProcessEngine(NamedTuple):
@@ -90,6 +93,7 @@ def refuse_unsupported(model_config: Any, *, has_mamba_layers: bool) -> None:
         "models with Mamba layers": has_mamba_layers,
         "encoder-decoder models": model_config.is_encoder_decoder,
         "pooling models": model_config.runner_type != "generate",
+        "multimodal models": model_config.is_multimodal_model,
     }
     for what, applies in reasons.items():
         if applies:
@@ -116,7 +120,15 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
     }
     if current_platform.is_cpu():
         arguments.setdefault("block_size", _CPU_BLOCK_SIZE)
+        if not arguments.keys() & _KV_SIZE_ARGUMENTS:
+            arguments["kv_cache_memory_bytes"] = _cpu_kv_cache_bytes()
     return EngineArgs(**arguments)
+
+
+def _cpu_kv_cache_bytes() -> int:
+    import psutil
+
+    return int(min(_CPU_KV_CACHE_BYTES, psutil.virtual_memory().available // 4))
 
 
 @contextmanager

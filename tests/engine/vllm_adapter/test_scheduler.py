@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vllm.v1.core.sched.interface import PauseState
 
 from stream2llm_engine.wire import OperationKind
 from tests.engine.harness import BLOCK_SIZE, SchedulerHarness
@@ -331,3 +332,22 @@ def test_a_prompt_whose_prefix_is_cached_to_the_last_block_blocks_nobody(
     assert "o" in harness.finished
     assert harness.computed("b") == 3 * BLOCK_SIZE
     harness.check()
+
+
+def test_a_paused_engine_keeps_parked_sessions(harness: SchedulerHarness) -> None:
+    harness.open_session("parked", tokens(60))
+    harness.run()
+    harness.open_session("busy", tokens(300, 1))
+    harness.step()
+    harness.scheduler.set_pause_state(PauseState.PAUSED_ALL)
+    harness.append("parked", tokens(20, 2))
+    for _ in range(3):
+        assert harness.step() == {}
+    while harness._in_flight:
+        harness.deliver()
+    harness.check()
+    harness.scheduler.set_pause_state(PauseState.UNPAUSED)
+    for name in ("parked", "busy"):
+        harness.finalize(name)
+    harness.run()
+    harness.check_drained()

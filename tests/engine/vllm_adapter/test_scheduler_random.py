@@ -89,6 +89,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         for _ in range(steps):
             self.harness.step()
 
+    @rule(index=st.integers(0, 9), blocks=st.integers(1, 12))
+    def evict(self, index: int, blocks: int) -> None:
+        requests = sorted(self.harness.scheduler.requests)
+        if requests:
+            self.harness.evict(requests[index % len(requests)], blocks)
+
     @rule()
     def deliver(self) -> None:
         self.harness.deliver()
