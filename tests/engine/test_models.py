@@ -70,10 +70,11 @@ async def play(
     ("save", "vllm"),
     [
         (save_random_llama, {"enable_prefix_caching": False}),
+        (save_random_llama, {"kv_cache_dtype": "fp8"}),
         (save_random_qwen3, {}),
         (save_random_gemma3, {}),
     ],
-    ids=["llama without prefix cache", "qwen3", "gemma3 sliding window"],
+    ids=["llama without prefix cache", "llama with fp8 KV", "qwen3", "gemma3 sliding window"],
 )
 async def test_family(save: Callable[[Path], Path], vllm: dict[str, Any], tmp_path: Path) -> None:
     model = save(tmp_path)
@@ -88,7 +89,7 @@ async def test_family(save: Callable[[Path], Path], vllm: dict[str, Any], tmp_pa
         stats = await engine.stats()
     assert stats.free_blocks == stats.total_blocks
     assert stats.preemptions["builtin"] == 0
-    with Reference(model, LENGTH) as reference:
+    with Reference(model, LENGTH, vllm.get("kv_cache_dtype", "auto")) as reference:
         expected = reference.answer([prompt for prompt, _, _ in results], **PARAMS)
     for (_, tokens, logprobs), one_shot in zip(results, expected, strict=True):
         assert tokens == one_shot["token_ids"]

@@ -27,11 +27,13 @@ class Reference:
     Args:
         model: Directory of the model, run in float32.
         max_model_len: Longest sequence in tokens.
+        kv_cache_dtype: vLLM's name of the KV cache's type.
     """
 
-    def __init__(self, model: Path, max_model_len: int) -> None:
+    def __init__(self, model: Path, max_model_len: int, kv_cache_dtype: str = "auto") -> None:
+        arguments = [str(model), str(max_model_len), kv_cache_dtype]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.reference", str(model), str(max_model_len)],
+            [sys.executable, "-m", "tests.support.reference", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -73,7 +75,7 @@ class Reference:
         self._process.stdout.close()
 
 
-def _serve(model: str, max_model_len: int) -> None:
+def _serve(model: str, max_model_len: int, kv_cache_dtype: str) -> None:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import LLM, SamplingParams
 
@@ -85,6 +87,7 @@ def _serve(model: str, max_model_len: int) -> None:
         max_model_len=max_model_len,
         kv_cache_memory_bytes=64 * 2**20,
         max_num_batched_tokens=2048,
+        kv_cache_dtype=kv_cache_dtype,
     )
     for line in sys.stdin:
         request = json.loads(line)
@@ -114,4 +117,4 @@ def _serve(model: str, max_model_len: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])
