@@ -63,6 +63,14 @@ def test_the_engine_example_uses_names_that_exist() -> None:
         assert callable(getattr(StreamSession, method))
 
 
+def test_the_llama_index_example_uses_names_that_exist() -> None:
+    (example,) = (text for text in EXAMPLES if "llama_index" in text)
+    (line,) = (line for line in example.splitlines() if line.startswith("from "))
+    names: dict[str, Any] = {}
+    exec(line, names)  # noqa: S102
+    assert callable(names["as_streaming_query_engine"])
+
+
 def test_every_make_target_it_names_exists() -> None:
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
