@@ -173,7 +173,8 @@ class StreamEngine:
         backend = await self._started()
         backend.check_lora(lora)
         limit = self.config.max_open_sessions
-        if sum(s.state == "open" for s in self._sessions.values()) >= limit:
+        # Counting costs a pass over all sessions, so it waits until there are enough of them.
+        if len(self._sessions) >= limit and self._open_sessions() >= limit:
             msg = f"{limit} sessions are open (max_open_sessions): finalize or abort some first"
             raise SessionLimitError(msg)
         session = StreamSession(
@@ -292,6 +293,9 @@ class StreamEngine:
         await self.start()
         assert self._backend is not None
         return self._backend
+
+    def _open_sessions(self) -> int:
+        return sum(session.state == "open" for session in self._sessions.values())
 
     def _require_alive(self) -> None:
         if self._dead is not None:
