@@ -100,13 +100,13 @@ class Progress:
     """
 
     session_id: str
-    prefilled_sequence: int
-    computed_tokens: int
-    prefilled_before_final: int
-    reused_tokens: int
-    invalidated_tokens: int
-    recomputed_tokens: int
-    preemptions: int
+    prefilled_sequence: int = 0
+    computed_tokens: int = 0
+    prefilled_before_final: int = 0
+    reused_tokens: int = 0
+    invalidated_tokens: int = 0
+    recomputed_tokens: int = 0
+    preemptions: int = 0
     error: str | None = None
 
 

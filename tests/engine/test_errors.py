@@ -17,6 +17,7 @@ from stream2llm_engine import (
     SessionClosedError,
     SessionLimitError,
     SessionTimeoutError,
+    Stream2LLMError,
     StreamEngine,
     UnsupportedFeatureError,
 )
@@ -123,18 +124,24 @@ def test_deadline(engine: StreamEngine) -> None:
             await engine.open_session([5], deadline_s=0)
         parked = await engine.open_session([5, 6, 7], deadline_s=0.2)
         answering = await engine.open_session([5, 6, 7], deadline_s=0.2)
-        endless = SamplingParams(max_tokens=1000, ignore_eos=True, temperature=0.0)
+        stream = answering.finalize(
+            (), SamplingParams(max_tokens=1000, ignore_eos=True, temperature=0.0)
+        )
 
         async def append_for_ever() -> None:
             while True:
                 await parked.append([5])
                 await asyncio.sleep(0.02)
 
-        with pytest.raises(SessionTimeoutError, match=r"deadline of 0\.2 s"):
-            await asyncio.wait_for(append_for_ever(), 20)
-        with pytest.raises(SessionTimeoutError):
-            answering.finalize((), endless)
+        async def read_to_the_end() -> None:
+            async for _ in stream:
+                pass
+
+        for doomed in (append_for_ever(), read_to_the_end()):
+            with pytest.raises(SessionTimeoutError, match=r"deadline of 0\.2 s"):
+                await asyncio.wait_for(doomed, 20)
         assert (parked.state, answering.state) == ("failed", "failed")
+        await engine.stats()
 
     engine.run(scenario())
 
@@ -171,6 +178,23 @@ def test_session_token_cap(
         async with await engine.open_session([5] * 50) as session:
             with pytest.raises(PromptTooLongError, match="max_session_tokens"):
                 await session.append([5])
+
+    engine.run(scenario())
+
+
+def test_a_session_that_vllm_ended_on_its_own(engine: StreamEngine) -> None:
+    async def scenario() -> None:
+        session = await engine.open_session([5] * 40)
+        await session.wait_prefilled()
+        assert engine._backend is not None
+        core: Any = engine._backend._core
+        core._engine.engine_core.abort_requests([session.id])
+        stream = session.finalize([6], SamplingParams(max_tokens=3))
+        with pytest.raises(Stream2LLMError, match="send the request again"):
+            await asyncio.wait_for(anext(stream), 5)
+        assert session.state == "failed"
+        await engine.stats()
+        assert not core._engine.output_processor.request_states
 
     engine.run(scenario())
 

@@ -20,7 +20,7 @@ from stream2llm_engine.vllm_adapter.core_session import (
 )
 from stream2llm_engine.vllm_adapter.kv import KvPool
 from stream2llm_engine.vllm_adapter.reporting import ReportingMixin
-from stream2llm_engine.wire import QUESTIONS, Operation, OperationKind
+from stream2llm_engine.wire import QUESTIONS, Operation, OperationKind, Progress
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
@@ -80,6 +80,9 @@ class SessionOperationsMixin(ReportingMixin):
             return
         if session is None or session.finalized:
             # Aborts overtake operations; an operation never opens a session.
+            if session is None and operation.kind is OperationKind.FINALIZE:
+                gone = "the engine ended it before it was finalized; send the request again"
+                self._reports[request_id] = Progress(session_id=request_id, error=gone)
             return
         session.sequence = operation.sequence
         session.last_event_s = request.arrival_time

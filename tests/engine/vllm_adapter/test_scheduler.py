@@ -282,6 +282,21 @@ def test_operations_on_unknown_or_final_sessions_are_dropped(harness: SchedulerH
     harness.check_drained()
 
 
+def test_finalizing_a_session_that_is_gone_is_reported(harness: SchedulerHarness) -> None:
+    harness.open_session("s", tokens(20))
+    harness.run()
+    harness.abort("s")
+    harness.scheduler.take_progress()
+    harness.finalize("s")
+    (report,) = harness.scheduler.take_progress()
+    assert report.error is not None
+    assert "send the request again" in report.error
+    harness.asked.clear()
+    harness.answers.clear()
+    harness.run()
+    harness.check_drained()
+
+
 def test_an_operation_without_the_secret_is_an_ordinary_request(harness: SchedulerHarness) -> None:
     harness.prompts["s"] = tokens(20)
     harness.asked["s"] = 1
