@@ -21,6 +21,7 @@ from stream2llm_engine import (
     StreamEngine,
     UnsupportedFeatureError,
 )
+from tests.engine.test_session import settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -193,7 +194,7 @@ def test_a_session_that_vllm_ended_on_its_own(engine: StreamEngine) -> None:
         with pytest.raises(Stream2LLMError, match="send the request again"):
             await asyncio.wait_for(anext(stream), 5)
         assert session.state == "failed"
-        await engine.stats()
+        await settled(engine)
         assert not core._engine.output_processor.request_states
 
     engine.run(scenario())

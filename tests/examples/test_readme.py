@@ -46,7 +46,7 @@ def test_the_langchain_example(
     namespace: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (example,) = (text for text in EXAMPLES if "create_streaming_rag_chain" in text)
-    assert len(example.strip().splitlines()) <= 12
+    assert len(example.strip().splitlines()) == 10
     exec(compile(example, "README.md", "exec"), namespace)
     assert "Mirapol" in capsys.readouterr().out
 
