@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import secrets
 import threading
 import uuid
@@ -93,6 +94,12 @@ class StreamEngine:
         with self._start_lock:
             if self._ready or self._closed:
                 return
+            if importlib.util.find_spec("vllm") is None:
+                msg = (
+                    'vLLM is not installed: pip install "stream2llm-rag[cuda]" on a machine with an '
+                    "NVIDIA GPU; the README says how to install the CPU build"
+                )
+                raise EngineConfigError(msg)
             self._claim_process()
             from stream2llm_engine.vllm_adapter.backend import VllmBackend
 

@@ -250,6 +250,14 @@ def test_wrong_configuration(values: dict[str, Any], match: str) -> None:
         EngineConfig(**values)
 
 
+def test_without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    engine = StreamEngine(EngineConfig(model="anything"))
+    with pytest.raises(EngineConfigError, match="pip install"):
+        asyncio.run(engine.start())
+    engine.close()
+
+
 def test_before_start() -> None:
     engine = StreamEngine(EngineConfig(model="anything"))
     with pytest.raises(EngineDeadError, match="start"):
