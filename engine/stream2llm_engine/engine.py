@@ -96,7 +96,7 @@ class StreamEngine:
                 return
             if importlib.util.find_spec("vllm") is None:
                 msg = (
-                    'vLLM is not installed: pip install "stream2llm-rag[cuda]" on a machine with an '
+                    'vLLM is not installed: pip install "stream2llm-rag[cuda]" where there is an '
                     "NVIDIA GPU; the README says how to install the CPU build"
                 )
                 raise EngineConfigError(msg)
