@@ -162,7 +162,7 @@ class StreamEngine:
         Args:
             token_ids: First tokens of the prompt; may be empty.
             sampling_params: Default for :meth:`StreamSession.finalize`.
-            tenant: Whom the session's work is counted for.
+            tenant: Whom the session belongs to; recorded, not yet scheduled by.
             deadline_s: Seconds from now within which the answer has to be complete; later the
                 session is aborted with ``SessionTimeoutError``.
             lora: vLLM ``LoRARequest``; the engine needs ``vllm={"enable_lora": True}``.

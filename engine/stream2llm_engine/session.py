@@ -36,7 +36,7 @@ class StreamSession:
 
     Attributes:
         id: Unique id of the session.
-        tenant: Whom the session's work is counted for.
+        tenant: Whom the session belongs to; recorded, not yet scheduled by.
     """
 
     def __init__(

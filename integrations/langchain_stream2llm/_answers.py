@@ -6,18 +6,16 @@ import asyncio
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from langchain_stream2llm._chunks import last_chunk, text_chunk
 from langchain_stream2llm._live_prompt import find_live_prompt
 from langchain_stream2llm._messages import as_conversation
 from stream2llm_engine.errors import SessionTimeoutError
 from stream2llm_rag.prompt import (
-    AppendTokens,
     PromptAssembler,
-    ReplaceTokens,
-    Unchanged,
     render_chat_template,
+    send_delta,
     split_chat_template,
 )
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
     from langchain_stream2llm._live_prompt import LivePrompt
     from stream2llm_engine import SamplingParams, StreamEngine, StreamSession
-    from stream2llm_rag.prompt import PromptDelta
 
 __all__ = ["Request", "answer"]
 
@@ -137,19 +134,7 @@ async def _feed(
     if assembler.prefix_ids:
         await session.append(assembler.prefix_ids)
     async for event in live.context:
-        await _send(session, assembler.apply(event))
+        await send_delta(session, assembler.apply(event))
     details["retrieval_s"] = time.monotonic() - started
     details["document_ids"] = [document.id for document in assembler.documents]
     return assembler.suffix_ids
-
-
-async def _send(session: StreamSession, delta: PromptDelta) -> None:
-    match delta:
-        case AppendTokens(ids):
-            await session.append(ids)
-        case ReplaceTokens(ids):
-            await session.update(ids)
-        case Unchanged():
-            pass
-        case _:
-            assert_never(delta)

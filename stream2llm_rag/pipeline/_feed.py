@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol, Self, TypeAlias, assert_never
+from typing import Any, Protocol, Self, TypeAlias
 
 from stream2llm_engine.outputs import SessionStats, StreamOutput
 from stream2llm_rag.events import Append, Update
 from stream2llm_rag.pipeline._engine import Engine, Session
-from stream2llm_rag.prompt import AppendTokens, PromptAssembler, ReplaceTokens, Unchanged
+from stream2llm_rag.prompt import PromptAssembler, ReplaceTokens, send_delta
 
 __all__ = ["Feed", "OneShotFeed", "SessionFeed"]
 
@@ -55,19 +55,12 @@ class SessionFeed:
     async def send(self, event: Append | Update) -> None:
         """Sends what the event changes."""
         delta = self._assembler.apply(event)
-        match delta:
-            case AppendTokens(ids):
-                await self._session.append(ids)
-            case ReplaceTokens([]):
-                # No prefix and every document retracted: a session cannot be emptied.
-                await self._session.abort()
-                self._session = await self._open_session()
-            case ReplaceTokens(ids):
-                await self._session.update(ids)
-            case Unchanged():
-                pass
-            case _:
-                assert_never(delta)
+        if delta == ReplaceTokens([]):
+            # No prefix and every document retracted: a session cannot be emptied.
+            await self._session.abort()
+            self._session = await self._open_session()
+        else:
+            await send_delta(self._session, delta)
 
     def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
         """Sends the suffix."""

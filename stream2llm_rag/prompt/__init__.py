@@ -7,7 +7,13 @@ from stream2llm_rag.prompt._chat_template import (
     split_chat_template,
     split_rendered,
 )
-from stream2llm_rag.prompt._delta import AppendTokens, PromptDelta, ReplaceTokens, Unchanged
+from stream2llm_rag.prompt._delta import (
+    AppendTokens,
+    PromptDelta,
+    ReplaceTokens,
+    Unchanged,
+    send_delta,
+)
 from stream2llm_rag.prompt._encoding import Tokenizer
 from stream2llm_rag.prompt._order import DocumentOrder, ordered_after
 from stream2llm_rag.prompt._rag_prompt import RagPrompt
@@ -24,6 +30,7 @@ __all__ = [
     "Unchanged",
     "ordered_after",
     "render_chat_template",
+    "send_delta",
     "split_chat_template",
     "split_rendered",
 ]

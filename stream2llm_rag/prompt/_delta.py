@@ -1,9 +1,16 @@
 """What a context event does to the tokens of an open prompt."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, assert_never
 
-__all__ = ["AppendTokens", "PromptDelta", "ReplaceTokens", "Unchanged"]
+__all__ = [
+    "AppendTokens",
+    "PromptDelta",
+    "PromptSession",
+    "ReplaceTokens",
+    "Unchanged",
+    "send_delta",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +33,28 @@ class Unchanged:
 
 
 PromptDelta: TypeAlias = AppendTokens | ReplaceTokens | Unchanged
+
+
+class PromptSession(Protocol):
+    """What takes the tokens of an open prompt: an engine's session."""
+
+    async def append(self, token_ids: list[int]) -> None:
+        """Extends the prompt."""
+        ...
+
+    async def update(self, token_ids: list[int]) -> None:
+        """Replaces the prompt."""
+        ...
+
+
+async def send_delta(session: PromptSession, delta: PromptDelta) -> None:
+    """Does to the session's prompt what the event did to the assembled one."""
+    match delta:
+        case AppendTokens(ids):
+            await session.append(ids)
+        case ReplaceTokens(ids):
+            await session.update(ids)
+        case Unchanged():
+            pass
+        case _:
+            assert_never(delta)

@@ -138,9 +138,25 @@ def test_one_changed_context_token_moves_the_answer(
     assert moved > 10 * TOLERANCE
 
 
-def test_pressure_was_real(engine: StreamEngine) -> None:
-    """The equality above was reached through evictions, not beside them."""
-    stats = engine.run(engine.stats())
-    assert stats.preemptions["recompute"] > 0
-    assert stats.tokens["recomputed"] > 0
-    assert stats.tokens["invalidated"] > 0
+def test_pressure_is_real(engine: StreamEngine, reference: Reference) -> None:
+    """A younger final prompt evicts an older open one on this pool; both still equal one-shot."""
+    before = engine.run(engine.stats())
+    opening, changed = document(101, 680), [*document(101, 680)[:500], *document(102, 60)]
+
+    async def both() -> list[tuple[list[int], list[int], list[float]]]:
+        old = await engine.open_session(opening)
+        await old.wait_prefilled()
+        young = await play(engine, document(103, 600), [], [9])
+        await old.append([7, 8])
+        await old.wait_prefilled()
+        await old.update(changed)
+        answer = await collect(old.finalize([9], SamplingParams(**PARAMS)))
+        return [young, ([*changed, 9], *answer)]
+
+    results = engine.run(both())
+    after = engine.run(engine.stats())
+    assert after.preemptions["recompute"] > before.preemptions["recompute"]
+    for kind in ("recomputed", "invalidated"):
+        assert after.tokens[kind] > before.tokens[kind]
+    expected = reference.answer([prompt for prompt, _, _ in results], **PARAMS)
+    assert [tokens for _, tokens, _ in results] == [one["token_ids"] for one in expected]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llama_index.llms.stream2llm._messages import as_conversation, fill_in
 from stream2llm_rag.prompt import (
     SENTINEL,
-    AppendTokens,
     PromptAssembler,
-    ReplaceTokens,
-    Unchanged,
     render_chat_template,
+    send_delta,
     split_chat_template,
 )
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from llama_index.llms.stream2llm._live_nodes import LiveNodes
     from stream2llm_engine import StreamSession
     from stream2llm_rag.documents import Document
-    from stream2llm_rag.prompt import PromptDelta
 
 __all__ = ["ChatPrompt", "LivePrompt", "Prompt", "TextPrompt"]
 
@@ -116,7 +113,7 @@ class LivePrompt:
         if assembler.prefix_ids:
             await session.append(assembler.prefix_ids)
         async for event in self.live.context:
-            await _send(session, assembler.apply(event))
+            await send_delta(session, assembler.apply(event))
         self._settle(assembler)
         self._details["retrieval_s"] = time.monotonic() - started
         return assembler.suffix_ids
@@ -131,18 +128,6 @@ class LivePrompt:
         self.live.leave_out(set(left_out))
         context = self.live.separator.join(map(_text, assembler.documents))
         fill_in(self.messages, SENTINEL, context)
-
-
-async def _send(session: StreamSession, delta: PromptDelta) -> None:
-    match delta:
-        case AppendTokens(ids):
-            await session.append(ids)
-        case ReplaceTokens(ids):
-            await session.update(ids)
-        case Unchanged():
-            pass
-        case _:
-            assert_never(delta)
 
 
 def _text(document: Document) -> str:
