@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stream2llm_engine.config import EngineConfig
 from stream2llm_engine.engine import StreamEngine
 from stream2llm_engine.errors import (
+    DeadlineExceededError,
     EngineConfigError,
     EngineDeadError,
     InvalidRequestError,
@@ -21,7 +22,7 @@ from stream2llm_engine.errors import (
     Stream2LLMError,
     UnsupportedFeatureError,
 )
-from stream2llm_engine.outputs import EngineStats, SessionStats, StreamOutput
+from stream2llm_engine.outputs import EngineStats, SessionStats, StreamOutput, TenantStats
 from stream2llm_engine.session import OutputStream, StreamSession
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from stream2llm_engine.vllm_adapter.scheduler import StreamScheduler
 
 __all__ = [
+    "DeadlineExceededError",
     "EngineConfig",
     "EngineConfigError",
     "EngineDeadError",
@@ -47,6 +49,7 @@ __all__ = [
     "StreamOutput",
     "StreamScheduler",
     "StreamSession",
+    "TenantStats",
     "UnsupportedFeatureError",
 ]
 

@@ -6,21 +6,27 @@ import asyncio
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from typing import Any
 
 __all__ = ["OutputChannel", "wake"]
 
 
-def wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    """Resolve ``future`` on ``loop`` from any thread; a closed loop has nobody left to wake."""
+def wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> bool:
+    """Resolve ``future`` on ``loop`` from any thread; a closed loop has nobody left to wake.
+
+    Returns:
+        Whether the loop is there.
+    """
 
     def resolve() -> None:
         if not future.done():
             future.set_result(None)
 
-    with suppress(RuntimeError):
+    try:
         loop.call_soon_threadsafe(resolve)
+    except RuntimeError:
+        return False
+    return True
 
 
 class OutputChannel:

@@ -6,10 +6,12 @@ import asyncio
 import importlib.util
 import secrets
 import threading
+import time
 import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from stream2llm_engine.admission import Admission
 from stream2llm_engine.background_loop import BackgroundLoop
 from stream2llm_engine.channel import OutputChannel
 from stream2llm_engine.errors import (
@@ -17,13 +19,12 @@ from stream2llm_engine.errors import (
     EngineDeadError,
     InvalidRequestError,
     PromptTooLongError,
-    SessionLimitError,
     Stream2LLMError,
     UnsupportedFeatureError,
 )
 from stream2llm_engine.reaper import Reaper
 from stream2llm_engine.session import StreamSession
-from stream2llm_engine.tokens import validated_token_ids
+from stream2llm_engine.tokens import refuse_too_long, validated_token_ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Sequence
@@ -71,6 +72,7 @@ class StreamEngine:
         self._dead: EngineDeadError | None = None
         self._loop = BackgroundLoop()
         self._reaper = Reaper()
+        self._admission = Admission(config)
         self._sessions: weakref.WeakValueDictionary[str, StreamSession] = (
             weakref.WeakValueDictionary()
         )
@@ -156,21 +158,31 @@ class StreamEngine:
         tenant: str = "default",
         deadline_s: float | None = None,
         lora: Any = None,
+        *,
+        priority: int = 0,
     ) -> StreamSession:
         """Open a session; its first tokens are computed at once, decoding waits for ``finalize``.
+
+        Where ``max_open_sessions`` are open, the call waits for one of them to end, as far as
+        ``admission_queue`` has room. A session counts as open until it is finalized or ends.
 
         Args:
             token_ids: First tokens of the prompt; may be empty.
             sampling_params: Default for :meth:`StreamSession.finalize`.
-            tenant: Whom the session belongs to; recorded, not yet scheduled by.
+            tenant: Whom the session belongs to. Tenants take turns, event gaps are learned by
+                tenant, and limits apply by tenant.
             deadline_s: Seconds from now within which the answer has to be complete; later the
-                session is aborted with ``SessionTimeoutError``.
+                session is aborted with ``DeadlineExceededError``.
             lora: vLLM ``LoRARequest``; the engine needs ``vllm={"enable_lora": True}``.
+            priority: The smallest goes first, before turns of tenants and the policy count. A
+                session that always finds smaller ones ahead starves; that is the caller's choice.
 
         Raises:
             InvalidRequestError: A token is wrong.
             PromptTooLongError: The prompt can never fit.
-            SessionLimitError: ``max_open_sessions`` are open.
+            SessionLimitError: ``max_open_sessions`` are open and there is no room to wait, none
+                ended in time, or the tenant has reached a limit of its own.
+            DeadlineExceededError: The deadline passed while the call waited.
             EngineConfigError: The engine could not start.
             EngineDeadError: The engine stopped.
         """
@@ -179,38 +191,44 @@ class StreamEngine:
             raise InvalidRequestError(msg)
         backend = await self._started()
         backend.check_lora(lora)
-        limit = self.config.max_open_sessions
-        # Counting costs a pass over all sessions, so it waits until there are enough of them.
-        if len(self._sessions) >= limit and self._open_sessions() >= limit:
-            msg = f"{limit} sessions are open (max_open_sessions): finalize or abort some first"
-            raise SessionLimitError(msg)
+        limit = min(
+            backend.max_prompt_tokens, self.config.max_session_tokens or backend.max_prompt_tokens
+        )
+        ids = validated_token_ids(token_ids, backend.vocab_size)
+        refuse_too_long(len(ids), limit)
+        opened_s = time.monotonic()
         session = StreamSession(
             backend,
             f"stream-{uuid.uuid4().hex}",
-            tenant=tenant,
+            await self._admission.enter(tenant, len(ids), deadline_s),
             sampling_params=sampling_params,
             lora=lora,
-            max_prompt_tokens=min(
-                backend.max_prompt_tokens,
-                self.config.max_session_tokens or backend.max_prompt_tokens,
-            ),
+            priority=int(priority),
+            max_prompt_tokens=limit,
+            opened_s=opened_s,
             deadline_s=deadline_s,
             idle_timeout_s=self.config.session_idle_timeout_s,
         )
         self._sessions[session.id] = session
-        self._reaper.watch(session)
-        if len(token_ids):
-            await session.append(token_ids)
+        try:
+            self._require_alive()
+            self._reaper.watch(session)
+            if ids:
+                await session.append(ids)
+        except BaseException:
+            await session.abort()
+            raise
         return session
 
     async def generate(
-        self, prompt: Any, sampling_params: Any = None
+        self, prompt: Any, sampling_params: Any = None, *, tenant: str = "default"
     ) -> AsyncGenerator[StreamOutput]:
         """Answer a complete prompt, as vLLM itself would.
 
         Args:
             prompt: Text, token ids, ``{"prompt": text}`` or ``{"prompt_token_ids": ids}``.
             sampling_params: vLLM ``SamplingParams``.
+            tenant: Whom the request belongs to.
 
         Yields:
             The answer as deltas. Closing the iterator early aborts the request.
@@ -223,7 +241,7 @@ class StreamEngine:
         backend = await self._started()
         ids = await self._prompt_ids(backend, prompt)
         request_id = f"request-{uuid.uuid4().hex}"
-        request = backend.prepare(request_id, ids, sampling_params)
+        request = backend.prepare(request_id, ids, sampling_params, tenant=tenant)
         channel = OutputChannel()
         self._requests[request_id] = channel
         finished = False
@@ -301,9 +319,6 @@ class StreamEngine:
         assert self._backend is not None
         return self._backend
 
-    def _open_sessions(self) -> int:
-        return sum(session.state == "open" for session in self._sessions.values())
-
     def _require_alive(self) -> None:
         if self._dead is not None:
             raise EngineDeadError(str(self._dead)) from self._dead.__cause__
@@ -342,6 +357,7 @@ class StreamEngine:
         self._fail_everyone(error)
 
     def _fail_everyone(self, error: EngineDeadError) -> None:
+        self._admission.close(error)
         for session in list(self._sessions.values()):
             session._fail(error)
         for channel in list(self._requests.values()):

@@ -7,7 +7,8 @@ Stream2LLMError
 │   └── PromptTooLongError    the prompt can never fit (model length or KV pool)
 ├── SessionClosedError        the session was finalized, aborted or failed before this call
 ├── SessionLimitError         an admission limit was reached
-├── SessionTimeoutError       a deadline or idle time-out passed
+├── SessionTimeoutError       an idle time-out passed
+│   └── DeadlineExceededError a deadline passed, waiting for a place or for the answer
 ├── EngineDeadError           the engine stopped; its sessions are lost
 ├── UnsupportedFeatureError   valid for vLLM, not available on a stream
 └── ProfileError              a hardware profile is missing or malformed
@@ -15,6 +16,7 @@ Stream2LLMError
 """
 
 __all__ = [
+    "DeadlineExceededError",
     "EngineConfigError",
     "EngineDeadError",
     "InvalidRequestError",
@@ -49,11 +51,15 @@ class SessionClosedError(Stream2LLMError):
 
 
 class SessionLimitError(Stream2LLMError):
-    """An admission limit was reached; retry when other sessions have ended."""
+    """An admission limit was reached, nothing was changed; retry when other sessions have ended."""
 
 
 class SessionTimeoutError(Stream2LLMError, TimeoutError):
     """A deadline or an idle time-out passed; the session was aborted."""
+
+
+class DeadlineExceededError(SessionTimeoutError):
+    """The answer was not complete, or not even begun, within the deadline of the session."""
 
 
 class EngineDeadError(Stream2LLMError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-__all__ = ["EngineStats", "SessionState", "SessionStats", "StreamOutput"]
+__all__ = ["EngineStats", "SessionState", "SessionStats", "StreamOutput", "TenantStats"]
 
 SessionState = Literal["open", "finalized", "finished", "aborted", "failed"]
 
@@ -63,6 +63,24 @@ class SessionStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TenantStats:
+    """What one tenant has and has had of the engine.
+
+    Attributes:
+        open_sessions: Sessions that are not final yet.
+        prefill_tokens: Prompt tokens computed since the start, recomputed ones included.
+        decode_tokens: Tokens of answers computed since the start.
+        served: Service by weight, lifted over idle times; the smallest of those that have
+            something to compute goes next.
+    """
+
+    open_sessions: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    served: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
     """A snapshot of the engine between two steps.
 
@@ -79,7 +97,8 @@ class EngineStats:
         preemptions: Evictions by kind: ``recompute``, ``swap``; ``builtin`` counts vLLM's own,
             which the planner exists to prevent.
         evicted_blocks: KV blocks taken from one request for another.
-        steps: Scheduler steps since the start.
+        steps: Steps since the start that computed something.
+        tenants: Figures by tenant, for those that had a request since the start.
     """
 
     free_blocks: int
@@ -93,3 +112,10 @@ class EngineStats:
     preemptions: dict[str, int] = field(default_factory=dict)
     evicted_blocks: int = 0
     steps: int = 0
+    tenants: dict[str, TenantStats] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """Return the snapshot that ``dataclasses.asdict`` made ``values`` of."""
+        tenants = {name: TenantStats(**figures) for name, figures in values["tenants"].items()}
+        return cls(**{**values, "tenants": tenants})

@@ -1,44 +1,76 @@
 """Two-phase planning of one scheduler step, free of vLLM.
 
 Phase 1 walks the ranked candidates against the token budget and the KV pool and grants tokens to
-those that fit; nothing changes while it walks. Phase 2 names the victims whose tail blocks make
-room. The shape is Stream2LLM's (MLSys'26); unlike its artifact, feasibility counts the blocks that
-candidates share, a victim keeps its prefix, and a request that is still open never takes blocks
-from one ranked above it, so two open sessions cannot evict each other in turn.
+those that fit. Where blocks lack, phase 2 takes them from victims, the cheapest first, from the
+tail, and no more than lack. Nothing changes while the plan is made. The shape is Stream2LLM's
+(MLSys'26); unlike its artifact, blocks that requests share are counted as shared, and a victim
+keeps its prefix.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
+from stream2llm_engine.eviction import EvictionSearch, VictimLedger
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["BlockLedger", "StepPlan", "plan_with_eviction", "plan_without_eviction"]
+__all__ = ["BlockLedger", "StepPlan", "plan_step"]
 
 
-class BlockLedger(Protocol):
-    """What the planner asks about the requests and the KV pool. No call changes anything."""
+class BlockLedger(VictimLedger, Protocol):
+    """What the planner asks about requests and the KV pool. No call changes anything."""
+
+    def undisputed(
+        self, ranked: Sequence[str], tokens: int, slots: int
+    ) -> tuple[dict[str, int], int]:
+        """Return grants for leading requests that get what they want, and the blocks they need.
+
+        Running answers, typically: many, one token each, and all of them fit. They go ahead of the
+        walk because asking for each one by one is what a step would spend its time on.
+        """
+        ...
 
     def wanted_tokens(self, request_id: str) -> int:
-        """Return how many tokens the request could compute now; 0 for a parked session."""
+        """Return how many tokens the request should compute now."""
+        ...
+
+    def restore_blocks(self, request_id: str) -> int:
+        """Return the blocks that the request's KV in host memory has to come back to first."""
+        ...
+
+    def unsettled_tokens(self, request_id: str) -> int:
+        """Return how many more it could compute that an update will probably replace."""
+        ...
+
+    def is_final(self, request_id: str) -> bool:
+        """Return whether the prompt is complete."""
+        ...
+
+    def waive(self) -> bool:
+        """Give up rules that keep finalized prompts off blocks; return whether that changes any.
+
+        Asked where they would keep everything but running answers waiting.
+        """
         ...
 
     def free_blocks(self) -> int:
         """Return how many blocks can be allocated without evicting anybody."""
         ...
 
-    def total_blocks(self) -> int:
-        """Return the size of the pool."""
+    def reserve_blocks(self, request_id: str) -> int:
+        """Return the free blocks that the request has to leave to others."""
         ...
 
     def blocks_needed(self, request_id: str, tokens: int) -> int:
         """Return the blocks that leave the free list if the request computes ``tokens`` more."""
         ...
 
-    def held_blocks(self, request_id: str) -> Iterable[int]:
-        """Return the ids of the blocks the request holds or would share with their holders."""
+    def hit_blocks(self, request_id: str) -> Sequence[int]:
+        """Return the ids of blocks in use by others that the prefix cache would share with it."""
         ...
 
 
@@ -49,78 +81,160 @@ class StepPlan:
     Attributes:
         grants: Tokens granted, by request id, in rank order.
         reserved_blocks: Blocks that must be free for the grants.
-        victims: Ids to take tail blocks from, in this order, until ``reserved_blocks`` are free.
+        evictions: How many tail blocks each victim gives up before the step.
+        restores: Who gets KV back from host memory beside the step.
     """
 
     grants: dict[str, int] = field(default_factory=dict)
     reserved_blocks: int = 0
-    victims: list[str] = field(default_factory=list)
+    evictions: dict[str, int] = field(default_factory=dict)
+    restores: list[str] = field(default_factory=list)
 
 
-def plan_without_eviction(
-    ranked: Sequence[str], ledger: BlockLedger, *, token_budget: int, slots: int
-) -> StepPlan | None:
-    """Plan a step from the free blocks alone, the common case.
-
-    Args:
-        ranked: Ids of requests with something to compute, best first.
-        ledger: The KV pool.
-        token_budget: Tokens the step may compute.
-        slots: Requests the model runner can hold.
-
-    Returns:
-        The plan, or ``None`` if a request that the token budget reaches lacks blocks.
-    """
-    plan = StepPlan()
-    free = ledger.free_blocks()
-    for request_id in ranked:
-        if token_budget <= 0 or len(plan.grants) >= slots:
-            break
-        tokens = min(ledger.wanted_tokens(request_id), token_budget)
-        if tokens <= 0:
-            continue
-        plan.reserved_blocks += ledger.blocks_needed(request_id, tokens)
-        if plan.reserved_blocks > free:
-            return None
-        plan.grants[request_id] = tokens
-        token_budget -= tokens
-    return plan
-
-
-def plan_with_eviction(
-    ranked: Sequence[str], ledger: BlockLedger, *, token_budget: int, slots: int
+def plan_step(
+    ranked: Sequence[str],
+    ledger: BlockLedger,
+    *,
+    token_budget: int,
+    slots: int,
+    open_budget: Callable[[int, int], int] | None = None,
 ) -> StepPlan:
-    """Plan a step whose grants need blocks that somebody else holds.
-
-    Walking down the ranking, every candidate either gets its tokens, or keeps the blocks it holds
-    against everyone ranked below it, or, where the pool is too small for that, becomes a victim.
+    """Plan one step.
 
     Args:
-        ranked: Ids of all requests that hold blocks or have something to compute, best first.
-        ledger: The KV pool.
+        ranked: Ids of the requests with something to compute, best first.
+        ledger: Requests and the KV pool.
         token_budget: Tokens the step may compute.
         slots: Requests the model runner can hold.
+        open_budget: Gives the tokens that open sessions may compute in all, from the tokens that
+            finalized requests got and the budget left; default: the budget left.
 
     Returns:
-        The plan; its grants fit once the victims have given up enough blocks.
+        The plan; its grants fit once the victims have given up their blocks.
     """
-    plan = StepPlan()
-    total = ledger.total_blocks()
-    kept: set[int] = set()
-    for request_id in ranked:
-        affordable = token_budget > 0 and len(plan.grants) < slots
-        tokens = min(ledger.wanted_tokens(request_id), token_budget) if affordable else 0
-        union = kept.union(ledger.held_blocks(request_id))
-        if tokens > 0:
-            needed = ledger.blocks_needed(request_id, tokens)
-            if len(union) + plan.reserved_blocks + needed <= total:
-                plan.grants[request_id] = tokens
-                plan.reserved_blocks += needed
-                token_budget -= tokens
-                kept = union
+    walk = _Walk(ledger, token_budget, slots)
+    walk.start_with(*ledger.undisputed(ranked, token_budget, slots))
+    final_tokens = token_budget - walk.token_budget
+    in_bulk, refused = walk.size, False
+    open_left: int | None = None
+    for request_id in islice(ranked, len(walk.plan.grants), None):
+        if walk.exhausted:
+            break
+        if blocks := ledger.restore_blocks(request_id):
+            if not walk.restore(request_id, blocks):
+                refused |= ledger.is_final(request_id)
+            continue
+        if ledger.is_final(request_id):
+            granted = walk.grant(request_id, ledger.wanted_tokens(request_id))
+            final_tokens += granted
+            refused |= not granted
+            continue
+        if open_left is None:
+            left = walk.token_budget
+            open_left = left if open_budget is None else open_budget(final_tokens, left)
+        if open_left > 0:
+            tokens = min(ledger.wanted_tokens(request_id), open_left)
+            open_left -= walk.grant(request_id, tokens)
+    if refused and walk.size == in_bulk and ledger.waive():
+        return plan_step(
+            ranked, ledger, token_budget=token_budget, slots=slots, open_budget=open_budget
+        )
+    if open_left and not final_tokens:
+        walk.fill_with_unsettled(ranked, open_left)
+    return walk.finished()
+
+
+class _Walk:
+    """The state of one walk down the ranking."""
+
+    def __init__(self, ledger: BlockLedger, token_budget: int, slots: int) -> None:
+        self._ledger = ledger
+        self._slots = slots
+        self._search = EvictionSearch(ledger)
+        self._free = ledger.free_blocks()
+        self.token_budget = token_budget
+        self.plan = StepPlan()
+        # Who is part of the step keeps its blocks.
+        self._kept: set[str] = set()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing more can be granted."""
+        return self.token_budget <= 0 or len(self.plan.grants) >= self._slots
+
+    @property
+    def size(self) -> int:
+        """How many requests are part of the step."""
+        return len(self._kept)
+
+    def start_with(self, grants: dict[str, int], blocks: int) -> None:
+        """Take over grants made in bulk."""
+        self.plan.grants = grants
+        self._kept.update(grants)
+        self.plan.reserved_blocks = blocks
+        self.token_budget -= sum(grants.values())
+
+    def grant(self, request_id: str, tokens: int) -> int:
+        """Grant up to ``tokens`` and return how many were granted: all, or none."""
+        tokens = min(tokens, self.token_budget)
+        if tokens <= 0 or request_id in self._search.evictions:
+            return 0
+        needed = self._needed(request_id, tokens)
+        lacking = self._lacking(needed) + self._ledger.reserve_blocks(request_id)
+        if lacking > 0 and not self._search.find(request_id, lacking, self._kept):
+            return 0
+        self._take(request_id, tokens, needed)
+        return tokens
+
+    def restore(self, request_id: str, blocks: int) -> bool:
+        """Let KV come back to ``blocks`` blocks; the request computes in a later step."""
+        if request_id in self._search.evictions:
+            return False
+        lacking = self._lacking(blocks) + self._ledger.reserve_blocks(request_id)
+        if lacking > 0 and not self._search.find(request_id, lacking, self._kept):
+            return False
+        self.plan.reserved_blocks += blocks
+        self.plan.restores.append(request_id)
+        self._kept.add(request_id)
+        return True
+
+    def fill_with_unsettled(self, ranked: Sequence[str], tokens: int) -> None:
+        """Use what is left for tokens that are probably in vain; nobody is evicted for them."""
+        for request_id in ranked:
+            granted = self.plan.grants.get(request_id, 0)
+            extra = min(self._ledger.unsettled_tokens(request_id), tokens, self.token_budget)
+            if (
+                extra <= 0
+                or self._ledger.restore_blocks(request_id)
+                or request_id in self._search.evictions
+                or granted < self._ledger.wanted_tokens(request_id)
+                or (not granted and len(self.plan.grants) >= self._slots)
+            ):
                 continue
-        if len(union) + plan.reserved_blocks <= total:
-            kept = union
-        plan.victims.append(request_id)
-    plan.victims.reverse()
-    return plan
+            needed = self._needed(request_id, granted + extra)
+            if granted:
+                needed -= self._ledger.blocks_needed(request_id, granted)
+            if self._lacking(needed) + self._ledger.reserve_blocks(request_id) <= 0:
+                self._take(request_id, extra, needed)
+                tokens -= extra
+
+    def finished(self) -> StepPlan:
+        """Return the plan."""
+        self.plan.evictions = self._search.evictions
+        return self.plan
+
+    def _needed(self, request_id: str, tokens: int) -> int:
+        hits = self._ledger.hit_blocks(request_id)
+        # Where a victim was the last holder of a hit, the block comes off the free list again.
+        taken_back = len(self._search.released.intersection(hits)) if hits else 0
+        return self._ledger.blocks_needed(request_id, tokens) + taken_back
+
+    def _lacking(self, needed: int) -> int:
+        return self.plan.reserved_blocks + needed - self._free - self._search.found
+
+    def _take(self, request_id: str, tokens: int, needed: int) -> None:
+        self._search.claim(self._ledger.hit_blocks(request_id))
+        self.plan.reserved_blocks += needed
+        self.plan.grants[request_id] = self.plan.grants.get(request_id, 0) + tokens
+        self._kept.add(request_id)
+        self.token_budget -= tokens

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from stream2llm_engine.channel import OutputChannel, wake
 from stream2llm_engine.errors import (
+    DeadlineExceededError,
     InvalidRequestError,
-    PromptTooLongError,
     SessionClosedError,
     SessionTimeoutError,
     Stream2LLMError,
 )
 from stream2llm_engine.outputs import SessionState, SessionStats, StreamOutput
-from stream2llm_engine.tokens import validated_token_ids
+from stream2llm_engine.tokens import refuse_too_long, validated_token_ids
 from stream2llm_engine.wire import OperationKind, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from stream2llm_engine.admission import Seat
     from stream2llm_engine.vllm_adapter.backend import VllmBackend
 
 __all__ = ["OutputStream", "StreamSession"]
@@ -36,26 +37,31 @@ class StreamSession:
 
     Attributes:
         id: Unique id of the session.
-        tenant: Whom the session belongs to; recorded, not yet scheduled by.
+        tenant: Whom the session belongs to.
     """
 
     def __init__(
         self,
         backend: VllmBackend,
         session_id: str,
+        seat: Seat,
         *,
-        tenant: str,
         sampling_params: Any,
         lora: Any,
+        priority: int,
         max_prompt_tokens: int,
+        opened_s: float,
         deadline_s: float | None = None,
         idle_timeout_s: float | None = None,
     ) -> None:
         self.id = session_id
-        self.tenant = tenant
+        self.tenant = seat.tenant
+        # Held while the session is open; whoever ends that gives it back.
+        self._seat = seat
         self._backend = backend
         self._sampling_params = sampling_params
         self._lora = lora
+        self._priority = priority
         self._lock = threading.Lock()
         self._state: SessionState = "open"
         self._why_closed = ""
@@ -66,7 +72,8 @@ class StreamSession:
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._channel: OutputChannel | None = None
         self._max_prompt_tokens = max_prompt_tokens
-        self._opened_s = self._last_operation_s = time.monotonic()
+        self._opened_s = opened_s
+        self._last_operation_s = time.monotonic()
         self._deadline_s = deadline_s
         self._idle_timeout_s = idle_timeout_s
         self._finalized_s: float | None = None
@@ -98,6 +105,7 @@ class StreamSession:
             invalidated_tokens=progress.invalidated_tokens if progress else 0,
             recomputed_tokens=progress.recomputed_tokens if progress else 0,
             preemptions=progress.preemptions if progress else 0,
+            swaps=progress.swaps if progress else 0,
             output_tokens=self._output_tokens,
             ttft_s=None if first is None or final is None else first - final,
             time_to_first_token_s=None if first is None else first - self._opened_s,
@@ -124,13 +132,14 @@ class StreamSession:
         Raises:
             InvalidRequestError: No token, or one outside the vocabulary.
             PromptTooLongError: The prompt would outgrow the model length or the KV pool.
+            SessionLimitError: The tenant's sessions would hold more than ``tenant_max_tokens``.
             SessionClosedError: The session is not open any more.
             EngineDeadError: The engine stopped.
         """
         ids = self._checked(token_ids, "append")
         with self._lock:
             self._require_open("append to")
-            self._check_length(len(self._tokens) + len(ids))
+            self._require_room(len(self._tokens) + len(ids))
             self._send(OperationKind.APPEND if self._tokens else OperationKind.OPEN, ids)
             self._tokens.extend(ids)
 
@@ -143,13 +152,14 @@ class StreamSession:
         Raises:
             InvalidRequestError: No token, or one outside the vocabulary.
             PromptTooLongError: The prompt would outgrow the model length or the KV pool.
+            SessionLimitError: The tenant's sessions would hold more than ``tenant_max_tokens``.
             SessionClosedError: The session is not open any more.
             EngineDeadError: The engine stopped.
         """
         ids = self._checked(token_ids, "update")
         with self._lock:
             self._require_open("update")
-            self._check_length(len(ids))
+            self._require_room(len(ids))
             self._send(OperationKind.UPDATE if self._tokens else OperationKind.OPEN, ids)
             self._tokens = ids
 
@@ -202,9 +212,11 @@ class StreamSession:
             if not prompt:
                 msg = "cannot finalize an empty prompt: append tokens or pass them to finalize()"
                 raise InvalidRequestError(msg)
-            self._check_length(len(prompt))
+            refuse_too_long(len(prompt), self._max_prompt_tokens)
             params = sampling_params if sampling_params is not None else self._sampling_params
-            request = self._backend.prepare(self.id, prompt, params, lora=self._lora)
+            request = self._backend.prepare(
+                self.id, prompt, params, tenant=self.tenant, lora=self._lora
+            )
             if not self._tokens:
                 self._send(OperationKind.OPEN, ids[:1])
                 ids = ids[1:]
@@ -216,6 +228,7 @@ class StreamSession:
             self._channel = channel
             self._state = "finalized"
             self._why_closed = "it was finalized"
+            self._seat.leave()
             self._wake_waiters(everyone=True)
         return OutputStream(self, channel)
 
@@ -229,12 +242,13 @@ class StreamSession:
         if due is None or now_s < due:
             return
         deadline = self._deadline_s
+        kind = SessionTimeoutError
         if deadline is not None and now_s >= self._opened_s + deadline:
+            kind = DeadlineExceededError
             why = f"its deadline of {deadline} s passed"
         else:
             why = f"it got no operation for {self._idle_timeout_s} s (session_idle_timeout_s)"
-        msg = f"session {self.id} was aborted: {why}; open a new session"
-        self._fail(SessionTimeoutError(msg))
+        self._fail(kind(f"session {self.id} was aborted: {why}; open a new session"))
         self._backend.abort(self.id)
 
     async def __aenter__(self) -> Self:
@@ -274,6 +288,7 @@ class StreamSession:
                 self._error = error
             else:
                 self._error = InvalidRequestError(f"vLLM refused the request: {error}")
+            self._seat.leave()
             self._wake_waiters(everyone=True)
             channel = self._channel
         if channel is not None:
@@ -284,7 +299,16 @@ class StreamSession:
     def _send(self, kind: OperationKind, ids: list[int]) -> None:
         self._sequence += 1
         self._last_operation_s = time.monotonic()
-        self._backend.send(self.id, kind, ids, self._sequence, lora=self._lora, fail=self._fail)
+        self._backend.send(
+            self.id,
+            kind,
+            ids,
+            self._sequence,
+            tenant=self.tenant,
+            priority=self._priority,
+            lora=self._lora,
+            fail=self._fail,
+        )
 
     def _require_open(self, action: str) -> None:
         if self._state == "failed" and self._error is not None:
@@ -293,15 +317,9 @@ class StreamSession:
             msg = f"cannot {action} session {self.id}: {self._why_closed}; open a new session"
             raise SessionClosedError(msg)
 
-    def _check_length(self, tokens: int) -> None:
-        limit = self._max_prompt_tokens
-        if tokens > limit:
-            msg = (
-                f"the prompt would have {tokens} tokens, the engine takes at most {limit} "
-                "(model length and KV pool, one token kept for the answer; or max_session_tokens): "
-                "send fewer documents, or raise the limit"
-            )
-            raise PromptTooLongError(msg)
+    def _require_room(self, tokens: int) -> None:
+        refuse_too_long(tokens, self._max_prompt_tokens)
+        self._seat.resize(tokens)
 
     def _wake_waiters(self, *, everyone: bool = False) -> None:
         done = self._progress.prefilled_sequence if self._progress else 0
@@ -326,6 +344,7 @@ class StreamSession:
                 return
             self._state = "aborted"
             self._why_closed = reason
+            self._seat.leave()
             self._wake_waiters(everyone=True)
         self._backend.abort(self.id)
 

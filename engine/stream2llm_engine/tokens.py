@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream2llm_engine.errors import InvalidRequestError
+from stream2llm_engine.errors import InvalidRequestError, PromptTooLongError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["common_prefix_length", "validated_token_ids"]
+__all__ = ["common_prefix_length", "refuse_too_long", "validated_token_ids"]
 
 
 def common_prefix_length(old: Sequence[int], new: Sequence[int]) -> int:
@@ -25,6 +25,21 @@ def common_prefix_length(old: Sequence[int], new: Sequence[int]) -> int:
         return length
     differs = np.asarray(head_old, dtype=np.int64) != np.asarray(head_new, dtype=np.int64)
     return int(differs.argmax())
+
+
+def refuse_too_long(tokens: int, limit: int) -> None:
+    """Refuse a session's prompt that can never fit.
+
+    Raises:
+        PromptTooLongError: ``tokens`` are more than ``limit``.
+    """
+    if tokens > limit:
+        msg = (
+            f"the prompt would have {tokens} tokens, the engine takes at most {limit} "
+            "(model length and KV pool, one token kept for the answer; or max_session_tokens): "
+            "send fewer documents, or raise the limit"
+        )
+        raise PromptTooLongError(msg)
 
 
 def validated_token_ids(token_ids: Sequence[int], vocab_size: int) -> list[int]:

@@ -24,6 +24,7 @@ class OperationKind(StrEnum):
     APPEND = "append"
     UPDATE = "update"
     FINALIZE = "finalize"
+    GENERATE = "generate"
     ASK_LIMITS = "ask_limits"
     ASK_STATS = "ask_stats"
     ASK_VIOLATIONS = "ask_violations"
@@ -43,12 +44,16 @@ class Operation:
         sequence: Position of the operation in its session, from 1.
         secret: Proof that the operation comes from the engine's own facade.
         empty: The operation brings no token; the request holds a placeholder that is ignored.
+        tenant: Whom the session or request belongs to; read when it is opened.
+        priority: Which sessions go first, the smallest; read when it is opened.
     """
 
     kind: OperationKind
     sequence: int
     secret: str
     empty: bool = False
+    tenant: str = "default"
+    priority: int = 0
 
     def encode(self) -> dict[str, Any]:
         """Return the ``extra_args`` entry."""
@@ -58,6 +63,8 @@ class Operation:
                 "sequence": self.sequence,
                 "secret": self.secret,
                 "empty": self.empty,
+                "tenant": self.tenant,
+                "priority": self.priority,
             }
         }
 
@@ -78,6 +85,8 @@ class Operation:
                 sequence=int(entry["sequence"]),
                 secret=secret,
                 empty=bool(entry["empty"]),
+                tenant=str(entry["tenant"]),
+                priority=int(entry["priority"]),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -96,6 +105,7 @@ class Progress:
         invalidated_tokens: See ``SessionStats``.
         recomputed_tokens: See ``SessionStats``.
         preemptions: See ``SessionStats``.
+        swaps: See ``SessionStats``.
         error: Why the scheduler had to fail the session, or ``None``.
     """
 
@@ -107,6 +117,7 @@ class Progress:
     invalidated_tokens: int = 0
     recomputed_tokens: int = 0
     preemptions: int = 0
+    swaps: int = 0
     error: str | None = None
 
 

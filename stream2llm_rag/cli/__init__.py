@@ -4,6 +4,8 @@ import typer
 
 from stream2llm_rag.cli._ask import ask
 from stream2llm_rag.cli._demo import demo
+from stream2llm_rag.cli._profile import profile
+from stream2llm_rag.cli._simulate import simulate
 
 __all__ = ["app"]
 
@@ -18,3 +20,5 @@ app = typer.Typer(
 
 app.command()(ask)
 app.command()(demo)
+app.command()(profile)
+app.command()(simulate)

@@ -1,33 +1,47 @@
 """Where documents stand in the prompt."""
 
-from typing import Literal, TypeAlias, assert_never
+from collections.abc import Hashable, Iterable
+from typing import Literal, TypeAlias, TypeVar, assert_never
 
 from stream2llm_rag.documents import Document
 from stream2llm_rag.events import Append, Update, ranked_after
 
-__all__ = ["DocumentOrder", "ordered_after"]
+__all__ = ["DocumentOrder", "ordered_after", "prompt_order"]
 
 DocumentOrder: TypeAlias = Literal["stable", "rank"]
+_Id = TypeVar("_Id", bound=Hashable)
 
 
 def ordered_after(
     documents: tuple[Document, ...], event: Append | Update, order: DocumentOrder
 ) -> tuple[Document, ...]:
-    """Returns the prompt order that ``event`` turns ``documents`` into.
+    """Returns the prompt order that ``event`` turns ``documents`` into."""
+    ranked = (
+        ranked_after((), event) if isinstance(event, Update) else ranked_after(documents, event)
+    )
+    newest = {document.id: document for document in ranked}
+    before = (document.id for document in documents)
+    return tuple(newest[name] for name in prompt_order(before, newest, order))
+
+
+def prompt_order(before: Iterable[_Id], ranked: Iterable[_Id], order: DocumentOrder) -> list[_Id]:
+    """Returns the order of the documents in the prompt, each once.
 
     ``"stable"`` keeps survivors where they are, drops the retracted and puts newcomers behind, so
     that an update invalidates computed KV from the first dropped document on. ``"rank"`` follows
     the retriever.
+
+    Args:
+        before: Ids in the prompt so far, in prompt order.
+        ranked: Ids that the retriever now gives, best first.
+        order: Which of the two.
     """
-    ranked = (
-        ranked_after((), event) if isinstance(event, Update) else ranked_after(documents, event)
-    )
+    newest = dict.fromkeys(ranked)
     match order:
         case "rank":
-            return ranked
+            return list(newest)
         case "stable":
-            newest = {document.id: document for document in ranked}
-            survivors = [newest.pop(document.id) for document in documents if document.id in newest]
-            return (*survivors, *newest.values())
+            survivors = [name for name in before if name in newest]
+            return list(dict.fromkeys((*survivors, *newest)))
         case _:
             assert_never(order)

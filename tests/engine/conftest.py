@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from stream2llm_engine.preemption import PreemptionMode
+
 MAX_MODEL_LEN = 1024
 # 2 layers, keys and values, 2 KV heads of 32 float32.
 BLOCK_BYTES = 32 * 2 * 2 * 2 * 32 * 4
 
 
-def small_engine_config(model: Path, *, blocks: int = 36) -> EngineConfig:
+def small_engine_config(
+    model: Path,
+    *,
+    blocks: int = 36,
+    policy: str = "srpt",
+    preemption: PreemptionMode = "auto",
+    host_blocks: int = 36,
+) -> EngineConfig:
     """Return a float32 engine with ``blocks`` KV blocks of 32 tokens."""
     return EngineConfig(
         model=str(model),
+        policy=policy,
+        preemption=preemption,
+        swap_space_gib=host_blocks * BLOCK_BYTES / 2**30,
         vllm={
             "dtype": "float32",
             "enforce_eager": True,

@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from unittest.mock import MagicMock
 
-import torch
-from vllm.config import DeviceConfig, VllmConfig
-from vllm.sampling_params import SamplingParams
-from vllm.utils.hashing import sha256
-from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
-from vllm.v1.request import Request, RequestStatus
-from vllm.v1.structured_output import StructuredOutputManager
+from vllm.v1.request import RequestStatus
 
 from stream2llm_engine.planner import StepPlan
 from stream2llm_engine.vllm_adapter.integrity import find_violations
+from stream2llm_engine.vllm_adapter.modelless import (
+    build_scheduler,
+    modelless_request,
+    request_hasher,
+)
 from stream2llm_engine.vllm_adapter.scheduler import StreamScheduler
 from stream2llm_engine.wire import Operation, OperationKind
 from tests.engine.shadow_runner import ShadowRunner, next_token
+from tests.engine.shadow_swap import ShadowSwap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from stream2llm_engine.preemption import PreemptionMode
+    from stream2llm_profiles import HardwareProfile
 
 __all__ = ["SchedulerHarness"]
 
 BLOCK_SIZE = 16
 SECRET = "test-secret"
 
-init_none_hash(sha256)
-# One warning a configuration, which would bury a failing example.
-logging.getLogger("vllm").setLevel(logging.ERROR)
-_HASHER = get_request_block_hasher(BLOCK_SIZE, sha256)
-
-
-def _vllm_config(blocks: int, max_model_len: int, *, prefix_caching: bool) -> Any:
-    config = VllmConfig(device_config=DeviceConfig("cpu"))
-    # The scheduler reads a handful of fields of a model configuration that needs no model.
-    config.model_config = MagicMock()
-    for name, value in {
-        "skip_tokenizer_init": True,
-        "is_multimodal_model": False,
-        "supports_multimodal_inputs": False,
-        "is_encoder_decoder": False,
-        "is_diffusion": False,
-        "max_model_len": max_model_len,
-        "enable_return_routed_experts": False,
-    }.items():
-        setattr(config.model_config, name, value)
-    config.cache_config = MagicMock()
-    config.cache_config.num_gpu_blocks = blocks
-    config.cache_config.enable_prefix_caching = prefix_caching
-    config.scheduler_config.async_scheduling = False
-    return config
+_HASHER = request_hasher(BLOCK_SIZE)
 
 
 class SchedulerHarness:
@@ -68,6 +44,13 @@ class SchedulerHarness:
         prefix_caching: Whether vLLM caches prefixes.
         asynchronous: Schedule a step before the results of the one before it are known, and keep
             requests in slots as the V2 model runner does; what vLLM does on GPUs.
+        policy: A policy's name or import path.
+        profile: Prices of the hardware.
+        preemption: What happens to the KV of a victim.
+        host_blocks: KV blocks that host memory may hold.
+        weights: Shares of the tenants.
+        fair_share: Whether tenants take turns.
+        isolated: Whether tenants share no cached prefix.
     """
 
     def __init__(
@@ -79,29 +62,36 @@ class SchedulerHarness:
         prefix_caching: bool = True,
         max_model_len: int = 512,
         asynchronous: bool = False,
+        policy: str = "fcfs",
+        profile: HardwareProfile | None = None,
+        preemption: PreemptionMode = "recompute",
+        host_blocks: int = 0,
+        weights: dict[str, float] | None = None,
+        fair_share: bool = True,
+        isolated: bool = False,
     ) -> None:
-        config = _vllm_config(blocks, max_model_len, prefix_caching=prefix_caching)
-        config.scheduler_config.async_scheduling = asynchronous
-        spec = FullAttentionSpec(
-            block_size=BLOCK_SIZE, num_kv_heads=1, head_size=1, dtype=torch.float32
-        )
-        self.scheduler: Any = StreamScheduler(
-            vllm_config=config,
-            kv_cache_config=KVCacheConfig(
-                num_blocks=blocks,
-                kv_cache_tensors=[],
-                kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
-            ),
-            structured_output_manager=StructuredOutputManager(config),
+        self.scheduler: Any = build_scheduler(
+            StreamScheduler,
+            blocks=blocks,
             block_size=BLOCK_SIZE,
-            hash_block_size=BLOCK_SIZE,
+            token_budget=token_budget,
+            max_requests=slots,
+            max_model_len=max_model_len,
+            prefix_caching=prefix_caching,
+            asynchronous=asynchronous,
         )
-        self.scheduler.is_mm_encoder_only = False  # read off the mock as true
-        self.scheduler.configure_streams(secret=SECRET, policy="fcfs")
-        self.scheduler.max_num_scheduled_tokens = token_budget
-        self.scheduler.max_num_running_reqs = self.scheduler.max_num_active_reqs = slots
+        self.scheduler.configure_streams(
+            secret=SECRET,
+            policy=policy,
+            profile=profile,
+            tenant_weights=weights,
+            fair_share=fair_share,
+        )
+        self.isolated = isolated
         self.scheduler.use_v2_model_runner = asynchronous
+        self.scheduler.configure_swap(preemption=preemption, host_blocks=host_blocks, block_bytes=1)
         self.runner = ShadowRunner(BLOCK_SIZE, slots=slots if asynchronous else None)
+        self.swap = ShadowSwap(self.runner, BLOCK_SIZE)
         self.depth = 2 if asynchronous else 1
         self._in_flight: deque[tuple[Any, Any]] = deque()
         self.prompts: dict[str, list[int]] = {}
@@ -122,18 +112,32 @@ class SchedulerHarness:
         *,
         max_tokens: int = 1,
         secret: str = SECRET,
+        tenant: str = "default",
+        priority: int = 0,
     ) -> None:
         """Send one operation, as the facade would."""
         self._sequence[request_id] = self._sequence.get(request_id, 0) + 1
         operation = Operation(
-            kind=kind, sequence=self._sequence[request_id], secret=secret, empty=not tokens
+            kind=kind,
+            sequence=self._sequence[request_id],
+            secret=secret,
+            empty=not tokens,
+            tenant=tenant,
+            priority=priority,
         )
-        self._add(request_id, tokens or [0], max_tokens, operation.encode())
+        self._add(request_id, tokens or [0], max_tokens, operation.encode(), tenant)
 
-    def open_session(self, request_id: str, tokens: Sequence[int]) -> None:
+    def open_session(
+        self,
+        request_id: str,
+        tokens: Sequence[int],
+        *,
+        tenant: str = "default",
+        priority: int = 0,
+    ) -> None:
         self.prompts[request_id] = list(tokens)
         self.open.add(request_id)
-        self.send(OperationKind.OPEN, request_id, tokens)
+        self.send(OperationKind.OPEN, request_id, tokens, tenant=tenant, priority=priority)
 
     def append(self, request_id: str, tokens: Sequence[int]) -> None:
         self.prompts[request_id] = self.prompts[request_id] + list(tokens)
@@ -150,11 +154,23 @@ class SchedulerHarness:
         self.answers[request_id] = []
         self.send(OperationKind.FINALIZE, request_id, tokens, max_tokens=max_tokens)
 
-    def ordinary(self, request_id: str, tokens: Sequence[int], *, max_tokens: int = 3) -> None:
+    def ordinary(
+        self,
+        request_id: str,
+        tokens: Sequence[int],
+        *,
+        max_tokens: int = 3,
+        tenant: str | None = None,
+        priority: int = 0,
+    ) -> None:
         self.prompts[request_id] = list(tokens)
         self.asked[request_id] = max_tokens
         self.answers[request_id] = []
-        self._add(request_id, tokens, max_tokens, None)
+        extra_args = None
+        if tenant is not None:
+            whose = Operation(kind=OperationKind.GENERATE, sequence=0, secret=SECRET, tenant=tenant)
+            extra_args = whose.encode()
+        self._add(request_id, tokens, max_tokens, extra_args, tenant or "default", priority)
 
     def abort(self, request_id: str) -> None:
         self.open.discard(request_id)
@@ -162,18 +178,24 @@ class SchedulerHarness:
         self.scheduler.finish_requests(request_id, RequestStatus.FINISHED_ABORTED)
 
     def _add(
-        self, request_id: str, tokens: Sequence[int], max_tokens: int, extra_args: Any
+        self,
+        request_id: str,
+        tokens: Sequence[int],
+        max_tokens: int,
+        extra_args: Any,
+        tenant: str,
+        priority: int = 0,
     ) -> None:
         self.scheduler.add_request(
-            Request(
-                request_id=request_id,
-                prompt_token_ids=list(tokens),
-                sampling_params=SamplingParams(
-                    max_tokens=max_tokens, ignore_eos=True, extra_args=extra_args
-                ),
-                pooling_params=None,
-                arrival_time=time.time(),
-                block_hasher=_HASHER,
+            modelless_request(
+                request_id,
+                list(tokens),
+                arrival_s=time.time(),
+                max_tokens=max_tokens,
+                extra_args=extra_args,
+                hasher=_HASHER,
+                priority=priority,
+                cache_salt=tenant if self.isolated else None,
             )
         )
 
@@ -182,11 +204,14 @@ class SchedulerHarness:
     def step(self) -> dict[str, int]:
         """Schedule, "compute" and take the results; return the tokens scheduled by request."""
         output = self.scheduler.schedule()
+        if self.scheduler._swap is not None:
+            self.swap.start(self.scheduler._swap.take_copies())
         result = self.runner.execute(output)
         for request_id, sampled in zip(result.req_ids, result.sampled_token_ids, strict=True):
             if sampled and request_id in self.open:
                 self.runner.violations.append(f"{request_id} was sampled while open")
         waits = any(i not in self.finished for i in self.asked)
+        waits = waits and not (self.scheduler._swap is not None and self.scheduler._swap.busy)
         self._fruitless = self._fruitless + 1 if waits and not output.num_scheduled_tokens else 0
         if self._fruitless > self.depth + 1:
             self.runner.violations.append("a final prompt is left and nothing is scheduled")
@@ -197,8 +222,7 @@ class SchedulerHarness:
 
     def evict(self, request_id: str, blocks: int) -> None:
         """Take tail blocks of a request, as a plan would for another one."""
-        wanted = self.scheduler.stream_stats().free_blocks + blocks
-        self.scheduler._evict(StepPlan(reserved_blocks=wanted, victims=[request_id]))
+        self.scheduler._evict(StepPlan(evictions={request_id: blocks}))
 
     def deliver(self) -> None:
         """Take the results of the oldest step in flight, if there is one."""
@@ -206,6 +230,8 @@ class SchedulerHarness:
             return
         output, result = self._in_flight.popleft()
         outputs = self.scheduler.update_from_output(output, result)
+        if self.scheduler._swap is not None:
+            self.scheduler._on_swap_report(self.swap.report())
         for batch in outputs.values():
             for item in batch.outputs:
                 self.answers.setdefault(item.request_id, []).extend(item.new_token_ids)
@@ -219,7 +245,8 @@ class SchedulerHarness:
             if not self.scheduler.has_requests() and not self._in_flight:
                 return count
             if self.scheduler.has_requests():
-                idle = 0 if self.step() else idle + 1
+                busy = self.scheduler._swap is not None and self.scheduler._swap.busy
+                idle = 0 if self.step() or busy else idle + 1
             else:
                 self.deliver()
             if idle > self.depth:
@@ -249,3 +276,7 @@ class SchedulerHarness:
         stats = self.scheduler.stream_stats()
         assert not self.scheduler.requests
         assert stats.free_blocks == stats.total_blocks
+        if self.scheduler._swap is not None:
+            assert not self.scheduler._swap.busy
+            space = self.scheduler._swap.space
+            assert space.free_blocks == space.total_blocks

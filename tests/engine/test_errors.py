@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stream2llm_engine import (
+    DeadlineExceededError,
     EngineConfig,
     EngineConfigError,
     EngineDeadError,
@@ -21,6 +22,7 @@ from stream2llm_engine import (
     StreamEngine,
     UnsupportedFeatureError,
 )
+from stream2llm_engine.admission import Admission
 from tests.engine.test_session import settled
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def test_deadline(engine: StreamEngine) -> None:
                 pass
 
         for doomed in (append_for_ever(), read_to_the_end()):
-            with pytest.raises(SessionTimeoutError, match=r"deadline of 0\.2 s"):
+            with pytest.raises(DeadlineExceededError, match=r"deadline of 0\.2 s"):
                 await asyncio.wait_for(doomed, 20)
         assert (parked.state, answering.state) == ("failed", "failed")
         await engine.stats()
@@ -161,8 +163,9 @@ def test_idle_time_out(
         for _ in range(8):
             await asyncio.sleep(0.1)
             await busy.append([6])
-        with pytest.raises(SessionTimeoutError, match="session_idle_timeout_s"):
+        with pytest.raises(SessionTimeoutError, match="session_idle_timeout_s") as caught:
             await idle.append([6])
+        assert not isinstance(caught.value, DeadlineExceededError)
         assert [out async for out in stream]
         await busy.abort()
 
@@ -203,7 +206,8 @@ def test_a_session_that_vllm_ended_on_its_own(engine: StreamEngine) -> None:
 def test_session_limit(
     engine: StreamEngine, monkeypatch: pytest.MonkeyPatch, tiny_llama: Path
 ) -> None:
-    monkeypatch.setattr(engine, "config", EngineConfig(model=str(tiny_llama), max_open_sessions=2))
+    config = EngineConfig(model=str(tiny_llama), max_open_sessions=2)
+    monkeypatch.setattr(engine, "_admission", Admission(config))
 
     async def scenario() -> None:
         sessions = [await engine.open_session([5]) for _ in range(2)]
@@ -242,6 +246,9 @@ def test_run_from_its_own_loop(engine: StreamEngine) -> None:
         ({"model": "m", "polcy": "fcfs"}, "polcy"),
         ({"model": "m", "vllm": {"scheduler_cls": "x"}}, "plug-in itself"),
         ({"model": "m", "max_open_sessions": 0}, "max_open_sessions"),
+        ({"model": "m", "tenant_weights": {"a": 0}}, "tenant_weights"),
+        ({"model": "m", "tenant_max_tokens": {"a": -1}}, "tenant_max_tokens"),
+        ({"model": "m", "admission_queue": -1}, "admission_queue"),
         ({}, "model"),
     ],
 )

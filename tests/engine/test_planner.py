@@ -3,123 +3,295 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream2llm_engine.planner import StepPlan, plan_with_eviction, plan_without_eviction
+from stream2llm_engine.planner import StepPlan, plan_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 BLOCK = 4
 
 
 @dataclass
 class Pool:
-    """A ledger over plain numbers; blocks may be shared."""
+    """A ledger over plain numbers; blocks may be shared, rank is alphabetical order."""
 
     total: int
-    held: dict[str, set[int]] = field(default_factory=dict)
+    held: dict[str, list[int]] = field(default_factory=dict)
     wanted: dict[str, int] = field(default_factory=dict)
+    unsettled: dict[str, int] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
+    hits: dict[str, list[int]] = field(default_factory=dict)
+    refills: set[str] = field(default_factory=set)
+    away: dict[str, int] = field(default_factory=dict)
+    spared: set[str] = field(default_factory=set)
+    waived: bool = False
+    kinds: dict[str, str] = field(default_factory=dict)
+    reserve: int = 0
+    can_cut: bool = True
+
+    def undisputed(
+        self, ranked: Sequence[str], tokens: int, slots: int
+    ) -> tuple[dict[str, int], int]:
+        return {}, 0
 
     def wanted_tokens(self, request_id: str) -> int:
         return self.wanted.get(request_id, 0)
 
-    def free_blocks(self) -> int:
-        return self.total - len(set().union(*self.held.values()))
+    def unsettled_tokens(self, request_id: str) -> int:
+        return self.unsettled.get(request_id, 0)
 
-    def total_blocks(self) -> int:
-        return self.total
+    def restore_blocks(self, request_id: str) -> int:
+        return self.away.get(request_id, 0)
+
+    def is_final(self, request_id: str) -> bool:
+        return request_id not in self.open
+
+    def may_evict(self, request_id: str) -> bool:
+        return request_id not in self.refills
+
+    def may_take_from(self, request_id: str, victim_id: str) -> bool:
+        spared = victim_id in self.spared and not self.waived
+        return request_id < victim_id and not spared
+
+    def kind_of_taker(self, request_id: str) -> str:
+        return self.kinds.get(request_id, "")
+
+    def waive(self) -> bool:
+        applies = bool(self.spared) and not self.waived
+        self.waived = True
+        return applies
+
+    def reserve_blocks(self, request_id: str) -> int:
+        return self.reserve if request_id in self.open else 0
+
+    def holders(self, block: int) -> int:
+        return sum(block in blocks for blocks in self.held.values())
+
+    def free_blocks(self) -> int:
+        return self.total - len({b for blocks in self.held.values() for b in blocks})
 
     def blocks_needed(self, request_id: str, tokens: int) -> int:
         return -(-tokens // BLOCK)
 
-    def held_blocks(self, request_id: str) -> set[int]:
-        return self.held.get(request_id, set())
+    def hit_blocks(self, request_id: str) -> list[int]:
+        return self.hits.get(request_id, [])
+
+    def tail_blocks(self, request_id: str) -> list[tuple[int, int]]:
+        return [(b, self.holders(b)) for b in reversed(self.held.get(request_id, []))]
+
+    def victims(self) -> list[str]:
+        return sorted(self.held, reverse=True)
 
 
-def plan(pool: Pool, ranked: list[str], *, budget: int = 100, slots: int = 8) -> StepPlan:
-    free = plan_without_eviction(
-        [r for r in ranked if pool.wanted_tokens(r)], pool, token_budget=budget, slots=slots
-    )
-    if free is not None:
-        return free
-    return plan_with_eviction(ranked, pool, token_budget=budget, slots=slots)
+def plan(
+    pool: Pool,
+    ranked: str,
+    *,
+    budget: int = 100,
+    slots: int = 8,
+    open_budget: Callable[[int, int], int] | None = None,
+) -> StepPlan:
+    return plan_step(list(ranked), pool, token_budget=budget, slots=slots, open_budget=open_budget)
 
 
 def test_grants_follow_the_ranking_until_the_budget_ends() -> None:
     pool = Pool(total=100, wanted={"a": 30, "b": 90, "c": 10})
-    assert plan(pool, ["a", "b", "c"]).grants == {"a": 30, "b": 70}
+    assert plan(pool, "abc").grants == {"a": 30, "b": 70}
 
 
 def test_slots_limit_the_grants() -> None:
     pool = Pool(total=100, wanted={"a": 1, "b": 1, "c": 1})
-    assert list(plan(pool, ["a", "b", "c"], slots=2).grants) == ["a", "b"]
+    assert list(plan(pool, "abc", slots=2).grants) == ["a", "b"]
 
 
 def test_no_victim_while_blocks_are_free() -> None:
-    pool = Pool(total=10, held={"idle": {0, 1, 2}}, wanted={"a": 28})
-    result = plan(pool, ["a", "idle"])
+    pool = Pool(total=10, held={"z": [0, 1, 2]}, wanted={"a": 28})
+    result = plan(pool, "a")
     assert result.grants == {"a": 28}
-    assert result.victims == []
+    assert result.evictions == {}
 
 
-def test_the_lowest_rank_is_the_first_victim() -> None:
-    pool = Pool(total=10, held={"x": {0, 1, 2, 3}, "y": {4, 5, 6, 7}}, wanted={"a": 16})
-    result = plan(pool, ["a", "x", "y"])
-    assert result.grants == {"a": 16}
-    assert result.reserved_blocks == 4
-    assert result.victims == ["y", "x"]
+def test_victims_give_up_their_tail_and_no_more_than_lacks() -> None:
+    pool = Pool(total=10, held={"y": [0, 1, 2, 3], "z": [4, 5, 6]}, wanted={"a": 32})
+    result = plan(pool, "a")
+    assert result.grants == {"a": 32}
+    assert result.evictions == {"z": 3, "y": 2}
+
+
+def test_a_table_that_cannot_be_cut_goes_whole() -> None:
+    pool = Pool(total=8, held={"z": [0, 1, 2, 3, 4]}, wanted={"a": 16}, can_cut=False)
+    assert plan(pool, "a").evictions == {"z": 5}
 
 
 def test_a_request_takes_no_block_from_one_ranked_above_it() -> None:
-    pool = Pool(total=10, held={"old": set(range(8))}, wanted={"young": 20})
-    result = plan(pool, ["old", "young"])
-    assert result.grants == {}
+    pool = Pool(total=10, held={"a": list(range(8))}, wanted={"b": 20})
+    assert plan(pool, "b") == StepPlan()
 
 
 def test_a_smaller_request_may_pass_one_that_does_not_fit() -> None:
-    pool = Pool(total=10, held={"old": set(range(8))}, wanted={"big": 20, "small": 8})
-    assert plan(pool, ["old", "big", "small"]).grants == {"small": 8}
+    pool = Pool(total=10, held={"a": list(range(8))}, wanted={"b": 20, "c": 8})
+    assert plan(pool, "bc").grants == {"c": 8}
 
 
-def test_blocks_shared_with_a_winner_are_counted_once() -> None:
+def test_a_victim_is_granted_nothing_in_the_same_step() -> None:
+    pool = Pool(total=8, held={"b": [0, 1, 2, 3]}, wanted={"a": 20, "b": 4})
+    result = plan(pool, "ab")
+    assert result.grants == {"a": 20}
+    assert result.evictions == {"b": 1}
+
+
+def test_a_shared_block_is_free_when_its_last_holder_lets_it_go() -> None:
+    pool = Pool(total=4, held={"y": [0, 1], "z": [0, 1], "x": [2, 3]}, wanted={"a": 8})
+    result = plan(pool, "a")
+    assert result.grants == {"a": 8}
+    assert result.evictions == {"z": 2, "y": 2}
+
+
+def test_a_shared_block_that_stays_in_use_does_not_count() -> None:
+    pool = Pool(total=4, held={"a": [0, 1], "z": [0, 1, 2, 3]}, wanted={"a": 8})
+    assert plan(pool, "a").evictions == {"z": 2}
+    pool = Pool(total=4, held={"a": [0, 1], "z": [0, 1, 2, 3]}, wanted={"a": 12})
+    assert plan(pool, "a") == StepPlan()
+
+
+def test_a_hit_on_a_victims_block_is_taken_off_the_free_list_again() -> None:
     pool = Pool(
-        total=10,
-        held={"a": {0, 1, 2, 3, 4}, "b": {0, 1, 2, 3, 5}, "c": {6, 7, 8, 9}},
-        wanted={"a": 8, "b": 8},
+        total=6,
+        held={"z": [0, 1, 2, 3]},
+        wanted={"a": 16, "b": 4},
+        hits={"b": [2, 3]},
     )
-    assert list(plan(pool, ["a", "b", "c"]).grants) == ["a", "b"]
+    # `a` makes `z` let go of 3 and 2, so `b` needs its block and those two.
+    result = plan(pool, "ab")
+    assert result.grants == {"a": 16}
+    pool.total = 9
+    result = plan(pool, "ab")
+    assert result.grants == {"a": 16, "b": 4}
+    assert result.reserved_blocks == 5
 
 
-names = st.sampled_from([f"r{i}" for i in range(8)])
+def test_an_idle_session_gets_lost_kv_back_from_free_blocks_only() -> None:
+    pool = Pool(total=10, held={"z": list(range(8))}, wanted={"a": 12}, open={"a"}, refills={"a"})
+    assert plan(pool, "a") == StepPlan()
+    pool.wanted = {"a": 8}
+    assert plan(pool, "a").grants == {"a": 8}
+
+
+def test_open_sessions_leave_the_reserve() -> None:
+    pool = Pool(total=10, wanted={"a": 40}, open={"a"}, reserve=2)
+    assert plan(pool, "a").grants == {}
+    pool.wanted = {"a": 32}
+    assert plan(pool, "a").grants == {"a": 32}
+
+
+def test_open_sessions_share_their_own_budget() -> None:
+    pool = Pool(total=100, wanted={"a": 30, "b": 50, "c": 50}, open={"b", "c"})
+    seen = []
+
+    def open_budget(final_tokens: int, left: int) -> int:
+        seen.append((final_tokens, left))
+        return 60
+
+    assert plan(pool, "abc", open_budget=open_budget).grants == {"a": 30, "b": 50, "c": 10}
+    assert seen == [(30, 70)]
+
+
+def test_unsettled_tokens_are_computed_only_when_nothing_is_final() -> None:
+    pool = Pool(total=100, wanted={"a": 10}, unsettled={"a": 30, "b": 30}, open={"a", "b"})
+    assert plan(pool, "ab", budget=60).grants == {"a": 40, "b": 20}
+    pool.wanted["0"] = 5
+    assert plan(pool, "0ab", budget=60).grants == {"0": 5, "a": 10}
+
+
+def test_kv_in_host_memory_comes_back_before_its_request_computes() -> None:
+    pool = Pool(total=10, held={"z": [0, 1, 2, 3, 4, 5]}, wanted={"a": 8, "b": 8}, away={"a": 6})
+    result = plan(pool, "ab")
+    assert result.restores == ["a"]
+    assert result.grants == {"b": 8}
+    assert result.evictions == {"z": 4}
+    assert result.reserved_blocks == 8
+
+
+def test_kv_that_finds_no_room_stays_in_host_memory() -> None:
+    pool = Pool(total=10, held={"a": list(range(8))}, wanted={"b": 8}, away={"b": 6})
+    assert plan(pool, "b") == StepPlan()
+
+
+names = st.sampled_from("abcdefgh")
 
 
 @given(
     total=st.integers(4, 30),
-    held=st.dictionaries(names, st.sets(st.integers(0, 29), max_size=8)),
+    held=st.dictionaries(names, st.lists(st.integers(0, 29), max_size=8, unique=True)),
     wanted=st.dictionaries(names, st.integers(0, 60)),
-    ranked=st.permutations([f"r{i}" for i in range(8)]),
+    unsettled=st.dictionaries(names, st.integers(0, 20)),
+    opened=st.sets(names),
     budget=st.integers(1, 100),
     slots=st.integers(1, 8),
 )
 def test_grants_always_fit_once_the_victims_gave(
     total: int,
-    held: dict[str, set[int]],
+    held: dict[str, list[int]],
     wanted: dict[str, int],
-    ranked: list[str],
+    unsettled: dict[str, int],
+    opened: set[str],
     budget: int,
     slots: int,
 ) -> None:
-    pool = Pool(total, {name: {b for b in ids if b < total} for name, ids in held.items()}, wanted)
+    pool = Pool(
+        total,
+        {name: [b for b in ids if b < total] for name, ids in held.items()},
+        wanted,
+        {name: count for name, count in unsettled.items() if name in opened},
+        opened,
+    )
+    ranked = "".join(n for n in "abcdefgh" if wanted.get(n) or pool.unsettled.get(n))
     result = plan(pool, ranked, budget=budget, slots=slots)
     assert sum(result.grants.values()) <= budget
     assert len(result.grants) <= slots
-    assert not set(result.victims) & set(result.grants)
-    kept = set().union(*(pool.held_blocks(name) for name in result.grants))
-    if result.victims:
-        assert len(kept) + result.reserved_blocks <= total
-    else:
-        assert result.reserved_blocks <= pool.free_blocks()
-    runnable = [name for name in ranked if pool.wanted_tokens(name)]
-    first = runnable[0] if runnable else None
-    if first and pool.blocks_needed(first, min(wanted[first], budget)) <= pool.free_blocks():
+    assert not set(result.evictions) & set(result.grants)
+    for name, count in result.evictions.items():
+        del pool.held[name][len(pool.held[name]) - count :]
+    assert result.reserved_blocks <= pool.free_blocks()
+    for name, tokens in result.grants.items():
+        assert tokens <= wanted.get(name, 0) + pool.unsettled.get(name, 0)
+    # Where nobody ranks above it, the best can take from everybody but those who share its blocks.
+    first = next((n for n in ranked if wanted.get(n)), None)
+    if (
+        first
+        and all(n >= first for n in held)
+        and min(wanted[first], budget) <= (total - len(pool.held.get(first, ()))) * BLOCK
+    ):
         assert first in result.grants
+
+
+def test_what_is_spared_is_taken_only_where_nothing_else_goes_on() -> None:
+    def pool(**values: Any) -> Pool:
+        return Pool(
+            total=4, held={"z": [0, 1, 2, 3]}, spared={"z"}, wanted={"a": 8, "y": 1}, **values
+        )
+
+    stuck = pool()
+    assert plan(stuck, "a").evictions == {"z": 2}
+    assert stuck.waived
+    assert plan(pool(away={"a": 2}), "a").restores == ["a"]
+    working = pool(open={"y"})
+    working.held["z"] = [0, 1, 2]
+    assert plan(working, "ay").grants == {"y": 1}
+    assert not working.waived
+
+
+def test_who_finds_too_little_says_nothing_about_other_kinds() -> None:
+    pool = Pool(
+        total=3,
+        held={"m": [0, 1], "a": [2]},
+        wanted={"p": 8, "b": 8, "c": 8},
+        kinds={"p": "x", "b": "y", "c": "x"},
+    )
+    # p may take nothing; b is another kind, c would be spared the search.
+    assert plan(pool, "pbc").grants == {"b": 8}

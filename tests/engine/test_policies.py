@@ -1,41 +1,150 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stream2llm_engine.policies import FirstComeFirstServed, RequestView, resolve_policy
+from stream2llm_engine.cost_model import CostModel
+from stream2llm_engine.policies import (
+    Policy,
+    RequestView,
+    ShortestRemainingPrefill,
+    policy_names,
+    policy_path,
+    resolve_policy,
+)
 
 
-def view(request_id: str, arrival_s: float, *, finalized: bool, decoding: bool) -> RequestView:
+class ShortestPromptFirst(Policy):
+    """What a user would write."""
+
+    name = "shortest-prompt"
+
+    def key(self, request: RequestView) -> tuple[float, ...]:
+        return (0.0 if request.finalized else 1.0, float(request.remaining_tokens))
+
+
+def view(
+    name: str,
+    *,
+    arrival: float = 0.0,
+    last: float = 0.0,
+    final: bool = False,
+    idle: bool = False,
+    computed: int = 0,
+    remaining_s: float = 0.0,
+    expected: float = 0.0,
+) -> RequestView:
     return RequestView(
-        request_id=request_id,
-        arrival_s=arrival_s,
-        last_event_s=arrival_s,
-        finalized=finalized,
-        decoding=decoding,
-        remaining_tokens=1,
-        computed_tokens=0,
+        request_id=name,
+        arrival_s=arrival,
+        last_event_s=last,
+        finalized=final,
+        idle=idle,
+        remaining_tokens=0 if idle else 1,
+        computed_tokens=computed,
+        remaining_s=remaining_s,
+        expected_final_s=expected,
     )
 
 
-def test_fcfs_answers_first_then_final_prompts_then_open_ones() -> None:
-    requests = [
-        view("open-early", 1, finalized=False, decoding=False),
-        view("open-late", 5, finalized=False, decoding=False),
-        view("final-late", 4, finalized=True, decoding=False),
-        view("final-early", 2, finalized=True, decoding=False),
-        view("answering", 3, finalized=True, decoding=True),
-    ]
-    ranked = sorted(requests, key=FirstComeFirstServed().key)
-    assert [r.request_id for r in ranked] == [
-        "answering",
-        "final-early",
-        "final-late",
-        "open-early",
-        "open-late",
-    ]
+def ranked(policy: str, *views: RequestView) -> list[str]:
+    return [v.request_id for v in sorted(views, key=resolve_policy(policy).key)]
 
 
-def test_an_unknown_policy_names_the_known_ones() -> None:
-    assert resolve_policy("fcfs").name == "fcfs"
-    with pytest.raises(ValueError, match="fcfs"):
-        resolve_policy("best")
+def test_fcfs_goes_by_the_first_chunk_and_puts_idle_sessions_last() -> None:
+    assert ranked(
+        "fcfs",
+        view("idle", arrival=0, idle=True),
+        view("open", arrival=1),
+        view("late", arrival=9, final=True),
+        view("early", arrival=2, last=10, final=True),
+    ) == ["early", "late", "open", "idle"]
+
+
+def test_lcas_goes_by_the_last_chunk_the_longest_ready_first() -> None:
+    assert ranked(
+        "lcas",
+        view("idle", last=0, idle=True),
+        view("open-late", last=8),
+        view("open-early", last=3),
+        view("final-late", arrival=1, last=9, final=True),
+        view("final-early", arrival=2, last=4, final=True),
+    ) == ["final-early", "final-late", "open-early", "open-late", "idle"]
+
+
+def test_mcps_goes_by_computed_tokens_finalized_or_not() -> None:
+    assert ranked(
+        "mcps",
+        view("idle", computed=999, idle=True),
+        view("final", computed=10, final=True),
+        view("open", computed=500),
+    ) == ["open", "final", "idle"]
+
+
+def test_srpt_goes_by_remaining_prefill_then_by_expected_completion() -> None:
+    assert ranked(
+        "srpt",
+        view("far", expected=50),
+        view("near", expected=5, idle=True),
+        view("long", final=True, remaining_s=2.0),
+        view("short", final=True, remaining_s=0.1),
+    ) == ["short", "long", "near", "far"]
+
+
+@given(
+    remaining=st.floats(0, 10),
+    other=st.floats(0, 10),
+    later=st.floats(0, 1000),
+)
+def test_srpt_is_overtaken_only_within_the_stated_bound(
+    remaining: float, other: float, later: float
+) -> None:
+    policy = ShortestRemainingPrefill()
+    first = policy.key(view("a", final=True, last=5.0, remaining_s=remaining))
+    second = policy.key(view("b", final=True, last=5.0 + later, remaining_s=other))
+    if later > remaining / policy.AGING + 1e-6:
+        assert first < second
+
+
+def test_srpt_keeps_steps_short_for_finalized_prompts() -> None:
+    policy, cost = ShortestRemainingPrefill(), CostModel()
+    assert policy.open_token_budget(1000, 8192, cost) == int(policy.STRETCH * 1000)
+    alone = policy.open_token_budget(0, 8192, cost)
+    assert cost.prefill_s(alone) == pytest.approx(policy.OPEN_STEP_S, rel=0.01)
+    assert policy.open_token_budget(0, 10, cost) == 10
+
+
+def test_paper_policies_fill_the_step() -> None:
+    for name in ("fcfs", "lcas", "mcps"):
+        assert resolve_policy(name).open_token_budget(500, 1548, CostModel()) == 1548
+
+
+def test_a_policy_is_found_by_name_class_or_import_path() -> None:
+    assert policy_names() == ["fcfs", "lcas", "mcps", "srpt"]
+    assert policy_path("srpt") == policy_path(ShortestRemainingPrefill) == "srpt"
+    path = policy_path(ShortestPromptFirst)
+    assert path == "tests.engine.test_policies:ShortestPromptFirst"
+    assert isinstance(resolve_policy(path), Policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("best", "choose one of .*fcfs.*srpt"),
+        ("no_such_module:Policy", "cannot be imported"),
+        ("stream2llm_engine.policies:Nothing", "cannot be imported"),
+        ("stream2llm_engine.config:EngineConfig", "no subclass"),
+    ],
+)
+def test_an_unusable_policy_says_what_to_do(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve_policy(name)
+
+
+def test_a_local_class_cannot_be_sent_to_another_process() -> None:
+    class Local(ShortestPromptFirst):
+        pass
+
+    with pytest.raises(ValueError, match="top level of a module"):
+        policy_path(Local)

@@ -1,4 +1,4 @@
-"""Three hundred sessions with random operations, cancels and aborts on a pool for about two."""
+"""Hundreds of sessions with random operations, cancels and aborts on a pool for about two."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stream2llm_engine import StreamSession
+    from stream2llm_engine.preemption import PreemptionMode
     from tests.support.reference import Reference
 
 pytestmark = pytest.mark.engine
 
-SESSIONS = 300
+SESSIONS = 200
 AT_ONCE = 12
 PARAMS = {"max_tokens": 3, "temperature": 0.0, "logprobs": 0, "ignore_eos": True}
 
@@ -68,9 +69,16 @@ async def answered(
     return prompt, tokens, logprobs
 
 
-async def test_three_hundred_sessions(tiny_llama: Path, reference: Reference) -> None:
+@pytest.mark.parametrize("preemption", ["recompute", "swap", "auto"])
+@pytest.mark.parametrize("policy", ["fcfs", "lcas", "mcps", "srpt"])
+async def test_hundreds_of_sessions(
+    tiny_llama: Path, reference: Reference, policy: str, preemption: PreemptionMode
+) -> None:
     slots = asyncio.Semaphore(AT_ONCE)
-    engine = StreamEngine(small_engine_config(tiny_llama))
+    # Host memory for 24 blocks, less than the pool, so that it fills up too.
+    engine = StreamEngine(
+        small_engine_config(tiny_llama, policy=policy, preemption=preemption, host_blocks=24)
+    )
 
     async def guarded(seed: int) -> tuple[list[int], list[int], list[float]] | None:
         async with slots:
@@ -88,7 +96,10 @@ async def test_three_hundred_sessions(tiny_llama: Path, reference: Reference) ->
         stats = await engine.stats()
         assert stats.open_sessions == stats.running == stats.waiting == 0
         assert stats.free_blocks == stats.total_blocks
+        assert stats.evicted_blocks > 0
         assert stats.preemptions["recompute"] > 0
+        if preemption != "auto":
+            assert (stats.preemptions["swap"] > 0) == (preemption == "swap")
         assert stats.preemptions["builtin"] == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     ours = [t.name for t in threading.enumerate() if t.name.startswith("stream2llm")]

@@ -11,9 +11,15 @@ from stream2llm_engine.wire import OPERATION_KEY, Operation, OperationKind
     kind=st.sampled_from(OperationKind),
     sequence=st.integers(1, 10**6),
     empty=st.booleans(),
+    tenant=st.text(),
+    priority=st.integers(-5, 5),
 )
-def test_round_trip(kind: OperationKind, sequence: int, *, empty: bool) -> None:
-    operation = Operation(kind=kind, sequence=sequence, secret="s", empty=empty)
+def test_round_trip(
+    kind: OperationKind, sequence: int, tenant: str, priority: int, *, empty: bool
+) -> None:
+    operation = Operation(
+        kind=kind, sequence=sequence, secret="s", empty=empty, tenant=tenant, priority=priority
+    )
     assert Operation.decode({"other": 1, **operation.encode()}, "s") == operation
 
 

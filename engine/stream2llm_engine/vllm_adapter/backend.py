@@ -65,6 +65,7 @@ class VllmBackend:
         self.vocab_size = 0
         self.max_prompt_tokens = 0
         self.model_name = config.model
+        self._isolates_tenants = config.isolate_tenants
 
     def start(self) -> None:
         """Build the engine and read its limits and its tokenizer.
@@ -117,15 +118,23 @@ class VllmBackend:
         token_ids: list[int],
         sequence: int,
         *,
+        tenant: str,
+        priority: int,
         lora: Any,
         fail: Callable[[BaseException], None],
     ) -> None:
         """Send an operation that brings tokens."""
-        operation = Operation(kind=kind, sequence=sequence, secret=self._secret)
-        request = operation_request(session_id, operation, token_ids, lora=lora)
+        operation = Operation(
+            kind=kind, sequence=sequence, secret=self._secret, tenant=tenant, priority=priority
+        )
+        request = operation_request(
+            session_id, operation, token_ids, lora=lora, cache_salt=self._cache_salt(tenant)
+        )
         self._core.post(Submit(request, fail))
 
-    def prepare(self, request_id: str, prompt: list[int], params: Any, *, lora: Any = None) -> Any:
+    def prepare(
+        self, request_id: str, prompt: list[int], params: Any, *, tenant: str, lora: Any = None
+    ) -> Any:
         """Return vLLM's request for a complete prompt, with its parameters validated.
 
         Raises:
@@ -148,10 +157,14 @@ class VllmBackend:
         _refuse_unsupported_sampling(params)
         params = params.clone()
         params.output_kind = RequestOutputKind.DELTA
+        whose = Operation(
+            kind=OperationKind.GENERATE, sequence=0, secret=self._secret, tenant=tenant
+        )
+        params.extra_args = {**(params.extra_args or {}), **whose.encode()}
         try:
             request = self._inputs.process_inputs(
                 request_id,
-                tokens_input(prompt.copy()),
+                tokens_input(prompt.copy(), cache_salt=self._cache_salt(tenant)),
                 params,
                 supported_tasks=("generate",),
                 lora_request=lora,
@@ -230,7 +243,7 @@ class VllmBackend:
     async def stats(self) -> EngineStats:
         """Return a snapshot taken between two steps."""
         values = await asyncio.wrap_future(self._ask(OperationKind.ASK_STATS))
-        return EngineStats(**values)
+        return EngineStats.of(values)
 
     async def violations(self) -> list[str]:
         """Return what is inconsistent between two steps."""
@@ -242,6 +255,9 @@ class VllmBackend:
         reply: Reply[bool] = Reply()
         self._core.post(ResetPrefixCache(reply))
         return await asyncio.wrap_future(reply.future)
+
+    def _cache_salt(self, tenant: str) -> str | None:
+        return tenant if self._isolates_tenants else None
 
     def _ask(self, question: OperationKind) -> Future[Any]:
         reply: Reply[Any] = Reply()

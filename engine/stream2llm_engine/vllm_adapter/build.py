@@ -106,7 +106,14 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
     from vllm.platforms import current_platform
 
     settings = StreamSettings.make(
-        secret=secret, policy=config.policy, remote=not config.in_process
+        secret=secret,
+        policy=config.policy,
+        profile=config.hardware_profile(),
+        remote=not config.in_process,
+        preemption=config.preemption,
+        swap_space_gib=config.swap_space_gib,
+        tenant_weights=config.tenant_weights,
+        fair_share=config.fair_share,
     )
     arguments: dict[str, Any] = {
         "disable_log_stats": True,
@@ -118,11 +125,30 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
         "scheduling_policy": "fcfs",
         "additional_config": settings.added_to(config.vllm.get("additional_config", {})),
     }
+    if config.preemption != "recompute" and config.swap_space_gib > 0:
+        arguments["kv_transfer_config"] = _swap_connector(config)
     if current_platform.is_cpu():
         arguments.setdefault("block_size", _CPU_BLOCK_SIZE)
         if not arguments.keys() & _KV_SIZE_ARGUMENTS:
             arguments["kv_cache_memory_bytes"] = _cpu_kv_cache_bytes()
     return EngineArgs(**arguments)
+
+
+def _swap_connector(config: EngineConfig) -> Any:
+    from vllm.config import KVTransferConfig
+
+    theirs = config.vllm.get("kv_transfer_config")
+    if theirs is not None and config.preemption == "swap":
+        msg = (
+            'preemption="swap" needs vLLM\'s KV connector slot, which kv_transfer_config takes: '
+            'leave one of them out, or use preemption="recompute"'
+        )
+        raise EngineConfigError(msg)
+    return theirs or KVTransferConfig(
+        kv_connector="SwapConnector",
+        kv_connector_module_path="stream2llm_engine.vllm_adapter.swap_connector",
+        kv_role="kv_both",
+    )
 
 
 def _cpu_kv_cache_bytes() -> int:

@@ -20,6 +20,7 @@ def operation_request(
     token_ids: list[int],
     *,
     lora: Any = None,
+    cache_salt: str | None = None,
     rank: int | None = None,
 ) -> Any:
     """Return the ``EngineCoreRequest`` that carries an operation.
@@ -29,6 +30,7 @@ def operation_request(
         operation: What to do.
         token_ids: What it brings.
         lora: vLLM's LoRA request.
+        cache_salt: Only requests with the same one share cached prefixes.
         rank: Data-parallel rank to send it to; ``None``: vLLM's choice, which is the same one for
             every operation of a session.
     """
@@ -43,6 +45,6 @@ def operation_request(
         pooling_params=None,
         arrival_time=time.time(),
         lora_request=lora,
-        cache_salt=None,
+        cache_salt=cache_salt,
         data_parallel_rank=rank,
     )

@@ -10,6 +10,8 @@ from stream2llm_engine.wire import Progress
 if TYPE_CHECKING:
     from vllm.v1.request import Request
 
+    from stream2llm_engine.arrival_model import EventHistory
+
 __all__ = ["CoreSession", "extend_prompt", "replace_prompt"]
 
 
@@ -21,7 +23,10 @@ class CoreSession:
         request: vLLM's request, the owner of tokens and blocks.
         sequence: Last operation applied.
         prefilled_sequence: Last operation after which everything known was computed.
-        last_event_s: When the last operation arrived, in seconds.
+        history: What its events have shown.
+        expected_final_s: When the prompt is expected to be complete, in seconds.
+        settled_tokens: Leading tokens that the next event is expected to keep.
+        refill: It is idle and lost KV, which may come back from free blocks.
         finalized: The prompt is complete.
         lookup_due: KV was taken since the last operation, so the prefix cache may know more than
             the request holds.
@@ -32,7 +37,10 @@ class CoreSession:
 
     request: Request
     sequence: int
-    last_event_s: float
+    history: EventHistory
+    expected_final_s: float = 0.0
+    settled_tokens: int = 1 << 60
+    refill: bool = False
     prefilled_sequence: int = 0
     finalized: bool = False
     lookup_due: bool = False
@@ -44,6 +52,7 @@ class CoreSession:
     invalidated_tokens: int = 0
     recomputed_tokens: int = 0
     preemptions: int = 0
+    swaps: int = 0
 
     def count_step(self, start: int, end: int, reused: int) -> int:
         """Count a step that computed tokens ``[start, end)`` after reusing ``reused`` cached ones.
@@ -69,6 +78,7 @@ class CoreSession:
             invalidated_tokens=self.invalidated_tokens,
             recomputed_tokens=self.recomputed_tokens,
             preemptions=self.preemptions,
+            swaps=self.swaps,
             error=error,
         )
 

@@ -32,6 +32,12 @@ def _block_violations(scheduler: Any) -> Iterator[str]:
         for request_id in group.num_cached_block:
             if request_id not in group.req_to_blocks:
                 yield f"{request_id} counts cached blocks but holds none"
+    if scheduler._swap is not None:
+        references.update(block.block_id for block in scheduler._swap.device_blocks())
+        in_use = scheduler._swap.host_blocks_in_use()
+        space = scheduler._swap.space
+        if in_use + space.free_blocks != space.total_blocks:
+            yield f"{in_use} host blocks used, {space.free_blocks} of {space.total_blocks} free"
     free = 0
     for block in pool.blocks:
         if block.is_null:

@@ -38,12 +38,13 @@ class KvPool:
         self._coordinator = manager.coordinator
         self._pool = manager.block_pool
         self._groups: tuple[Any, ...] = tuple(manager.coordinator.single_type_managers)
-        self._lookahead = lookahead_tokens
-        self._max_model_len = max_model_len
+        self.lookahead_tokens = lookahead_tokens
+        self.max_model_len = max_model_len
         # Sliding-window groups replace old blocks by null blocks, so a shortened table would not
         # describe the same sequence any more.
-        self.can_truncate = all(type(group) is FullAttentionManager for group in self._groups)
+        self.can_truncate = len(self._groups) == 1 and type(self._groups[0]) is FullAttentionManager
         self.block_size: int = max(group.block_size for group in self._groups)
+        self.held_by: dict[str, list[KVCacheBlock]] = self._groups[0].req_to_blocks
 
     @property
     def total_blocks(self) -> int:
@@ -67,6 +68,19 @@ class KvPool:
                 if not block.is_null:
                     yield block
 
+    def tail_blocks(self, request_id: str) -> Iterator[tuple[int, int]]:
+        """Yield ``(block id, holders)`` of what the request holds, tail first, less null blocks."""
+        for group in self._groups:
+            for block in reversed(group.req_to_blocks.get(request_id, ())):
+                if not block.is_null:
+                    yield block.block_id, block.ref_cnt
+
+    def holders(self) -> Iterator[str]:
+        """Yield the ids of the requests that hold blocks."""
+        for request_id, blocks in self._groups[0].req_to_blocks.items():
+            if blocks:
+                yield request_id
+
     def blocks_needed(
         self, request: Request, tokens: int, computed: int, hit: KVCacheBlocks | None
     ) -> int:
@@ -78,12 +92,17 @@ class KvPool:
             computed: Tokens whose KV is in place, prefix-cache hit included.
             hit: The prefix-cache hit of a request that holds nothing yet.
         """
-        blocks = self._manager.empty_kv_cache_blocks if hit is None else hit
         after = computed + tokens
+        if hit is None and self.can_truncate:
+            # What vLLM would count, without its bookkeeping: this is asked for every candidate.
+            last = min(after + self.lookahead_tokens, self.max_model_len)
+            held = len(self.held_by.get(request.request_id, ()))
+            return max(0, -(-last // self.block_size) - held)
+        blocks = self._manager.empty_kv_cache_blocks if hit is None else hit
         return int(
             self._coordinator.get_num_blocks_to_allocate(
                 request_id=request.request_id,
-                num_tokens=min(after + self._lookahead, self._max_model_len),
+                num_tokens=min(after + self.lookahead_tokens, self.max_model_len),
                 new_computed_blocks=blocks.blocks,
                 num_encoder_tokens=0,
                 total_computed_tokens=computed,
@@ -106,28 +125,35 @@ class KvPool:
         request.num_computed_tokens = keep
 
     def drop_tail(self, request: Request, blocks: int) -> int:
-        """Give up tail blocks until ``blocks`` more are free or none is left.
+        """Give up the last ``blocks`` blocks, or all where a table cannot be cut.
 
         Returns:
             How many blocks became free; blocks shared with another request do not.
         """
         before = self.free_blocks
-        if not self.can_truncate:
-            self.release(request)
-            return self.free_blocks - before
-        (group,) = self._groups
-        held = group.req_to_blocks.get(request.request_id, [])
-        keep = len(held)
-        lacking = blocks
-        while keep and lacking > 0:
-            keep -= 1
-            lacking -= held[keep].ref_cnt == 1
-        if keep == 0:
+        keep = len(self.held_by.get(request.request_id, ())) - blocks
+        if keep <= 0 or not self.can_truncate:
             self.release(request)
         else:
-            self._cut(group, request, keep)
+            self._cut(self._groups[0], request, keep)
             request.num_computed_tokens = min(request.num_computed_tokens, keep * self.block_size)
         return self.free_blocks - before
+
+    def take_blocks(self, count: int) -> list[KVCacheBlock]:
+        """Take free blocks for somebody who is no request; :meth:`give_back` or attach them."""
+        blocks: list[KVCacheBlock] = self._pool.get_new_blocks(count)
+        return blocks
+
+    def give_back(self, blocks: list[KVCacheBlock]) -> None:
+        """Free blocks that were taken, or keep nothing of them."""
+        self._pool.free_blocks(reversed(blocks))
+
+    def attach(self, request: Request, blocks: list[KVCacheBlock], computed_tokens: int) -> None:
+        """Append taken blocks to a request's table; they hold its KV to ``computed_tokens``."""
+        (group,) = self._groups
+        group.req_to_blocks[request.request_id].extend(blocks)
+        group.num_cached_block.setdefault(request.request_id, 0)
+        request.num_computed_tokens = computed_tokens
 
     def release(self, request: Request) -> None:
         """Give up every block; the prefix cache may give them back later."""

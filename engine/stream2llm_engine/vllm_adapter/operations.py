@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vllm.v1.metrics.stats import PrefillStats
 from vllm.v1.request import RequestStatus
 
+from stream2llm_engine.arrival_model import EventHistory
 from stream2llm_engine.tokens import common_prefix_length
 from stream2llm_engine.vllm_adapter.core_session import (
     CoreSession,
@@ -19,7 +20,7 @@ from stream2llm_engine.vllm_adapter.core_session import (
     replace_prompt,
 )
 from stream2llm_engine.vllm_adapter.kv import KvPool
-from stream2llm_engine.vllm_adapter.reporting import ReportingMixin
+from stream2llm_engine.vllm_adapter.sharing import SharingMixin
 from stream2llm_engine.wire import QUESTIONS, Operation, OperationKind, Progress
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ __all__ = ["SessionOperationsMixin"]
 _logger = logging.getLogger(__name__)
 
 
-class SessionOperationsMixin(ReportingMixin):
+class SessionOperationsMixin(SharingMixin):
     """Opens, appends to, updates and finalizes sessions; knows where every request is."""
 
     # vLLM assigns both outside what a type checker can follow.
@@ -39,7 +40,6 @@ class SessionOperationsMixin(ReportingMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sessions: dict[str, CoreSession] = {}
         self._backlog: dict[str, Request] = {}
         self._parked: dict[str, Request] = {}
         self._invalidated_tokens = 0
@@ -59,7 +59,9 @@ class SessionOperationsMixin(ReportingMixin):
         """
         params = request.sampling_params
         operation = Operation.decode(params.extra_args if params else None, self._secret)
-        if operation is None:
+        if operation is None or operation.kind is OperationKind.GENERATE:
+            if operation is not None:
+                self._enroll(request.request_id, operation.tenant)
             super().add_request(request)
             return
         try:
@@ -85,7 +87,9 @@ class SessionOperationsMixin(ReportingMixin):
                 self._reports[request_id] = Progress(session_id=request_id, error=gone)
             return
         session.sequence = operation.sequence
-        session.last_event_s = request.arrival_time
+        session.refill = False
+        final = operation.kind is OperationKind.FINALIZE
+        self._learn_event(session, request.arrival_time, final=final)
         tokens = [] if operation.empty else list(request.prompt_token_ids or ())
         self._detach(session.request)
         if operation.kind is OperationKind.UPDATE:
@@ -93,25 +97,31 @@ class SessionOperationsMixin(ReportingMixin):
         elif tokens:
             extend_prompt(session.request, tokens)
         in_place = self._settle(session)
-        if operation.kind is OperationKind.FINALIZE:
+        if final:
             self._finalize(session, request, in_place)
+        self._predict(session)
         self._requeue(session)
 
     def _open(self, operation: Operation, request: Request) -> None:
         session = CoreSession(
-            request=request, sequence=operation.sequence, last_event_s=request.arrival_time
+            request=request,
+            sequence=operation.sequence,
+            history=EventHistory(tenant=operation.tenant, last_event_s=request.arrival_time),
         )
         self._sessions[request.request_id] = session
+        request.priority = operation.priority
         super().add_request(request)
         self._absorb_waiting()
         self._detach(request)
+        self._predict(session)
         self._requeue(session)
 
     def _replace(self, session: CoreSession, tokens: list[int]) -> None:
         """Replace the prompt; KV past the longest common prefix goes."""
         request = session.request
         common = common_prefix_length(request._all_token_ids, tokens)
-        computed = request.num_computed_tokens
+        self._arrivals.observe_update(session.history, common / max(1, request.num_tokens))
+        computed = self._in_place(request)
         # The held token of the new prompt is not computed either.
         valid = min(common, computed, max(0, len(tokens) - self._hold))
         invalidated = max(0, computed - common)
@@ -119,6 +129,11 @@ class SessionOperationsMixin(ReportingMixin):
         self._invalidated_tokens += invalidated
         session.high_water = min(session.high_water, common)
         self._kv.truncate(request, valid)
+        if self._swap is not None:
+            self._swap.truncate(request, valid)
+        if valid < computed:
+            # What is lost to the edge of a block is computed again, but nobody took it.
+            session.high_water = min(session.high_water, self._in_place(request))
         replace_prompt(request, tokens, common, self.hash_block_size)
         # A document that comes back may be cached behind the cut.
         session.lookup_due |= valid < computed
@@ -132,7 +147,7 @@ class SessionOperationsMixin(ReportingMixin):
             Prompt tokens whose KV is in place, held or cached.
         """
         request = session.request
-        held: int = request.num_computed_tokens
+        held = self._in_place(request)
         if not session.lookup_due:
             return held
         session.lookup_due = False
@@ -141,6 +156,8 @@ class SessionOperationsMixin(ReportingMixin):
         _, hit, _, _ = self._get_local_prefix_cache_hit(request)
         if 0 < held < hit:
             self._kv.release(request)
+            if self._swap is not None:
+                self._swap.forget(request.request_id)
         return max(held, int(hit))
 
     def _finalize(self, session: CoreSession, request: Request, in_place: int) -> None:
@@ -172,6 +189,7 @@ class SessionOperationsMixin(ReportingMixin):
             session.prefilled_sequence = session.sequence
         else:
             self._backlog[request_id] = request
+        self._touch(request)
         self._report(session)
 
     def _park(self, session: CoreSession) -> None:
@@ -180,6 +198,8 @@ class SessionOperationsMixin(ReportingMixin):
         request.status = RequestStatus.WAITING
         self._inflight_prefills.discard(request)
         self._parked[request.request_id] = request
+        session.refill = False
+        self._touch(request)
         # The V2 model runner frees a request's slot only when told.
         self.reset_preempted_req_ids.add(request.request_id)
 
@@ -205,16 +225,11 @@ class SessionOperationsMixin(ReportingMixin):
     def _report(self, session: CoreSession) -> None:
         self._reports[session.request.request_id] = session.progress()
 
-    def _remaining(self, request: Request, session: CoreSession | None) -> int:
-        """Tokens that are known, not computed and not held back."""
-        held_back = self._hold if session is not None and not session.finalized else 0
-        known = request.num_tokens_with_spec + request.num_output_placeholders
-        return int(known - held_back - request.num_computed_tokens)
-
     def _absorb_waiting(self) -> None:
         """Move what vLLM put into its waiting queues to the backlog."""
         for queue in (self.kv_holding_waiting, self.waiting):
             while queue:
                 request = queue.pop_request()
                 self._backlog[request.request_id] = request
+                self._touch(request)
         self.deferred_waiting.clear()

@@ -218,6 +218,7 @@ INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
         "num_preemptions",
         "num_prompt_tokens",
         "prefill_stats",
+        "priority",
         "prompt_token_ids",
         "spec_token_ids",
         "structured_output_request",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,5 @@ def merged(question: OperationKind, answers: Sequence[Any]) -> Any:
 def _added(values: list[Any]) -> Any:
     if not isinstance(values[0], dict):
         return sum(values)
-    total: Counter[str] = Counter()
-    for value in values:
-        total.update(value)
-    return dict(total)
+    names = dict.fromkeys(name for value in values for name in value)
+    return {name: _added([value[name] for value in values if name in value]) for name in names}

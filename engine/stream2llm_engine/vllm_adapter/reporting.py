@@ -39,7 +39,6 @@ class ReportingMixin(Scheduler):
         self.progress_sink: Callable[[list[Progress]], None] | None = None
         self._reports: dict[str, Progress] = {}
         self._answers: dict[str, Any] = {}
-        self._report_steps = 0
 
     def take_progress(self) -> list[Progress]:
         """Return and forget what changed for sessions since the last call."""

@@ -11,7 +11,7 @@ emptied after it.
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -19,31 +19,34 @@ from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import RequestStatus
 
+from stream2llm_engine.cost_model import CostModel
 from stream2llm_engine.outputs import EngineStats
-from stream2llm_engine.planner import StepPlan, plan_with_eviction, plan_without_eviction
-from stream2llm_engine.policies import RequestView, resolve_policy
+from stream2llm_engine.planner import StepPlan, plan_step
+from stream2llm_engine.policies import resolve_policy
 from stream2llm_engine.vllm_adapter.ledger import StepLedger
-from stream2llm_engine.vllm_adapter.operations import SessionOperationsMixin
+from stream2llm_engine.vllm_adapter.ranking import DECODING
 from stream2llm_engine.vllm_adapter.settings import StreamSettings
+from stream2llm_engine.vllm_adapter.swapping import SwappingMixin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vllm.v1.core.kv_cache_manager import KVCacheBlocks
     from vllm.v1.core.sched.output import SchedulerOutput
     from vllm.v1.outputs import ModelRunnerOutput
     from vllm.v1.request import Request
 
+    from stream2llm_profiles import HardwareProfile
+
 __all__ = ["StreamScheduler", "StreamSchedulerMixin", "SyncStreamScheduler"]
 
 
-class StreamSchedulerMixin(SessionOperationsMixin):
+class StreamSchedulerMixin(SwappingMixin):
     """Planning, for the synchronous and the asynchronous scheduler alike."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._grants: dict[str, int] = {}
-        self._policy = resolve_policy("fcfs")
         # The planner admits chunk by chunk and evicts to make room, so vLLM's own admission margins
         # would only refuse what the plan has already made room for.
         self.scheduler_reserve_full_isl = False
@@ -54,18 +57,47 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self._evictions = {"recompute": 0, "swap": 0, "builtin": 0}
         self._evicted_blocks = 0
         self.last_step_tokens = 0
+        self._steps = 0
         self._stalled = False
+        self._step_starts_s: deque[float] = deque()
+        self._last_results_s = 0.0
         settings = StreamSettings.of(self.vllm_config.additional_config)
         if settings is not None:
-            self.configure_streams(secret=settings.secret, policy=settings.policy)
+            self.configure_streams(
+                secret=settings.secret,
+                policy=settings.policy,
+                profile=settings.profile,
+                tenant_weights=settings.tenant_weights,
+                fair_share=settings.fair_share,
+            )
+            self._configure_swap_from(settings)
             self._remote = settings.remote
 
     # -- facade ----------------------------------------------------------------------------------
 
-    def configure_streams(self, *, secret: str, policy: str) -> None:
-        """Accept operations that carry ``secret`` and rank requests by ``policy``."""
+    def configure_streams(
+        self,
+        *,
+        secret: str,
+        policy: str,
+        profile: HardwareProfile | None = None,
+        tenant_weights: Mapping[str, float] | None = None,
+        fair_share: bool = True,
+    ) -> None:
+        """Accept operations that carry ``secret`` and rank requests by ``policy``.
+
+        Args:
+            secret: Proof that an operation comes from the facade.
+            policy: Name or import path of the policy.
+            profile: Prices of the hardware; ``None``: learned from the engine's steps.
+            tenant_weights: Share of each tenant relative to the others; 1 for those not listed.
+            fair_share: Whether tenants take turns.
+        """
+        self._share_by(tenant_weights, fair_share=fair_share)
         self._secret = secret
         self._policy = resolve_policy(policy)
+        self._cost = CostModel(profile)
+        self._changed.update(self.requests)
 
     def stream_stats(self) -> EngineStats:
         """Return a snapshot; call it between two steps only."""
@@ -80,20 +112,23 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             tokens={**self._tokens, "invalidated": self._invalidated_tokens},
             preemptions=dict(self._evictions),
             evicted_blocks=self._evicted_blocks,
-            steps=self.current_step - self._report_steps,
+            steps=self._steps,
+            tenants=self._tenant_stats(),
         )
 
     # -- one step --------------------------------------------------------------------------------
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """Plan the step, make room for it, and let vLLM schedule exactly the plan."""
-        self._report_steps += not self._has_work()
         self._absorb_waiting()
         if self._pause_state is PauseState.PAUSED_ALL:
             return super().schedule(throttle_prefills)
-        ledger = StepLedger(self)
-        plan = self._plan(ledger)
+        started_s = self.clock()
+        plan = self._plan(started_s)
         self._evict(plan)
+        if self._swap is not None:
+            for request_id in plan.restores:
+                self._swap.start_restore(self.requests[request_id])
         before = {
             request_id: self.requests[request_id].num_computed_tokens
             for request_id in plan.grants
@@ -103,7 +138,7 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self.running = []
         for request_id in plan.grants:
             request = self.requests[request_id]
-            if request.status == RequestStatus.RUNNING:
+            if request.status is RequestStatus.RUNNING:
                 self.running.append(request)
             else:
                 del self._backlog[request_id]
@@ -115,6 +150,9 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             self._grants = {}
             self.running.extend(hidden)
             self._absorb_waiting()
+        if output.total_num_scheduled_tokens:
+            self._steps += 1
+            self._step_starts_s.append(started_s)
         self._account(output, before)
         self._stalled = self._nothing_left_to_try(output)
         return output
@@ -127,57 +165,49 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         return (
             output.total_num_scheduled_tokens == 0
             and not output.finished_req_ids
+            and not (self._swap is not None and self._swap.busy)
             and not any(self._is_blocked_waiting_status(r.status) for r in self._backlog.values())
         )
 
-    def _plan(self, ledger: StepLedger) -> StepPlan:
-        runnable = [*self.running, *self._backlog.values()]
-        # vLLM stops admitting at its own limit; a plan beyond it would evict for nothing.
-        limits = {
-            "token_budget": self.max_num_scheduled_tokens,
-            "slots": min(self.max_num_active_reqs, self.max_num_running_reqs),
-        }
-        plan = plan_without_eviction(self._ranked(runnable), ledger, **limits)
-        if plan is None:
-            everyone = [*runnable, *self._parked.values()]
-            plan = plan_with_eviction(self._ranked(everyone), ledger, **limits)
-        return plan
-
-    def _ranked(self, requests: Iterable[Request]) -> list[str]:
-        def rank(request: Request) -> tuple[Any, ...]:
-            session = self._sessions.get(request.request_id)
-            view = RequestView(
-                request_id=request.request_id,
-                arrival_s=request.arrival_time,
-                last_event_s=session.last_event_s if session else request.arrival_time,
-                finalized=session is None or session.finalized,
-                decoding=request.num_output_tokens > 0,
-                remaining_tokens=self._remaining(request, session),
-                computed_tokens=request.num_computed_tokens,
-            )
-            return (*self._policy.key(view), request.arrival_time, request.request_id)
-
-        return [request.request_id for request in sorted(requests, key=rank)]
+    def _plan(self, now_s: float) -> StepPlan:
+        self._refresh_keys()
+        ranked = [request.request_id for request in self.running]
+        swap = self._swap
+        if swap is None or not swap.busy:
+            ranked += self._backlog
+        else:
+            ranked += (i for i in self._backlog if not swap.is_restoring(i))
+        ranked.sort(key=self._keys.__getitem__)
+        ranked = self._take_turns(ranked)
+        return plan_step(
+            ranked,
+            StepLedger(self, now_s),
+            token_budget=self.max_num_scheduled_tokens,
+            # vLLM stops admitting at its own limit; a plan beyond it would evict for nothing.
+            slots=min(self.max_num_active_reqs, self.max_num_running_reqs),
+            open_budget=self._open_budget,
+        )
 
     def _evict(self, plan: StepPlan) -> None:
-        """Phase 2: take tail blocks from the victims until the grants fit."""
-        for request_id in plan.victims:
-            lacking = plan.reserved_blocks - self._kv.free_blocks
-            if lacking <= 0:
-                return
+        """Phase 2: the victims give up their tail blocks."""
+        for request_id, blocks in plan.evictions.items():
             request = self.requests[request_id]
-            computed = request.num_computed_tokens
-            if request_id in plan.grants or not any(True for _ in self._kv.held(request_id)):
+            in_place = self._in_place(request)
+            swapped = self._give_up(request, blocks)
+            lost = in_place > self._in_place(request)
+            if not (swapped or lost):
                 continue
-            self._evicted_blocks += self._kv.drop_tail(request, lacking)
-            if request.num_computed_tokens == computed:
-                continue
-            self._evictions["recompute"] += 1
+            self._evictions["swap" if swapped else "recompute"] += 1
+            self._touch(request)
             session = self._sessions.get(request_id)
             if session is not None:
                 session.preemptions += 1
-                session.lookup_due = True
+                session.swaps += swapped
+                session.lookup_due |= lost
                 self._report(session)
+                if lost and self._parked.pop(request_id, None) is not None:
+                    session.refill = True
+                    self._backlog[request_id] = request
             if request.status == RequestStatus.RUNNING:
                 self._suspend(request)
 
@@ -210,11 +240,16 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         else:
             request.status = RequestStatus.WAITING
         self._backlog[request.request_id] = request
+        self._touch(request)
 
     def _account(self, output: SchedulerOutput, before: dict[str, int]) -> None:
         """Count the step, and park the sessions it catches up."""
         self.last_step_tokens = output.total_num_scheduled_tokens
         self._tokens["computed"] += output.total_num_scheduled_tokens
+        keys = self._keys
+        prefilling = [i for i in output.num_scheduled_tokens if keys[i][0] != DECODING]
+        self._changed.update(prefilling)
+        self._charge(output, prefilling)
         caught_up: set[str] = set()
         for request_id, computed_before in before.items():
             scheduled = output.num_scheduled_tokens.get(request_id)
@@ -240,9 +275,10 @@ class StreamSchedulerMixin(SessionOperationsMixin):
     ) -> Any:
         """Take the step's results and report the sessions whose KV is now in place."""
         outputs = super().update_from_output(scheduler_output, model_runner_output)
+        now = self.clock()
         if scheduler_output.total_num_scheduled_tokens:
             self._stalled = False
-        now = time.time()
+            self._observe_step(scheduler_output.total_num_scheduled_tokens, now)
         for request_id in scheduler_output.num_scheduled_tokens:
             session = self._sessions.get(request_id)
             if session is None:
@@ -254,18 +290,30 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         self._publish(outputs)
         return outputs
 
+    def _observe_step(self, tokens: int, now_s: float) -> None:
+        """Learn the price of tokens; where steps overlap, each counts from the one before."""
+        if self._step_starts_s:
+            began_s = max(self._step_starts_s.popleft(), self._last_results_s)
+            self._cost.observe(tokens, now_s - began_s)
+        self._last_results_s = now_s
+
     # -- vLLM's hooks ----------------------------------------------------------------------------
 
     def _reserve_prefill_lookahead(
         self, request: Request, num_computed_tokens: int, num_new_tokens: int
     ) -> int:
         """Cap a chunk at its grant and hold the last token of an open session."""
-        tokens = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
-        tokens = min(tokens, self._grants.get(request.request_id, tokens))
-        session = self._sessions.get(request.request_id)
+        request_id = request.request_id
+        tokens = num_new_tokens
+        if self.num_prefill_lookahead > 1:
+            tokens = super()._reserve_prefill_lookahead(request, num_computed_tokens, tokens)
+        granted = self._grants.get(request_id)
+        if granted is not None and granted < tokens:
+            tokens = granted
+        session = self._sessions.get(request_id)
         if session is not None and not session.finalized:
             tokens = min(tokens, request.num_tokens - self._hold - num_computed_tokens)
-        return int(max(tokens, 0))
+        return int(tokens) if tokens > 0 else 0
 
     def _get_local_prefix_cache_hit(self, request: Request) -> tuple[KVCacheBlocks, int, int, bool]:
         """Leave an open session at least one token to compute.
@@ -314,6 +362,9 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         if session is not None:
             self._report(session)
         self._backlog.pop(request.request_id, None)
+        self._forget_key(request.request_id)
+        if self._swap is not None:
+            self._swap.forget(request.request_id)
         return super()._free_request(request, delay_free_blocks)
 
     def add_request(self, request: Request) -> None:
@@ -333,7 +384,17 @@ class StreamSchedulerMixin(SessionOperationsMixin):
         return self._report_due() or self._has_work()
 
     def _has_work(self) -> bool:
+        if self._swap is not None and self._swap.busy:
+            return True
         return not self._stalled and bool(super().has_requests())
+
+    def has_finished_requests(self) -> bool:
+        """Whether the model runner has to hear of requests that ended.
+
+        vLLM, where it has a connector, also counts requests that are in none of its queues: ours
+        are parked.
+        """
+        return bool(self.finished_req_ids)
 
     def get_request_counts(self) -> tuple[int, int]:
         """Return ``(running, waiting)``; parked sessions are neither."""
@@ -350,6 +411,8 @@ class StreamSchedulerMixin(SessionOperationsMixin):
             holders += [r for r in self._backlog.values() if r.num_computed_tokens]
         for request in holders:
             self._kv.release(request)
+        if self._swap is not None:
+            self._swap.forget_all()
         done: bool = super().reset_prefix_cache(reset_running_requests, reset_connector)
         return done
 

@@ -15,6 +15,7 @@ from stream2llm_engine.vllm_adapter.questions import answer, merged
 from stream2llm_engine.vllm_adapter.reporting import take_report
 from stream2llm_engine.vllm_adapter.settings import StreamSettings
 from stream2llm_engine.wire import OperationKind
+from stream2llm_profiles import load_profile
 from tests.engine.harness import SchedulerHarness
 
 if TYPE_CHECKING:
@@ -59,13 +60,34 @@ def test_what_needs_no_computing_still_gets_a_step(harness: SchedulerHarness) ->
     assert harness.scheduler.stream_stats().steps == 0
 
 
+def test_figures_by_tenant_survive_the_way_and_the_sum_over_ranks(
+    harness: SchedulerHarness,
+) -> None:
+    harness.open_session("s", list(range(40)), tenant="a")
+    harness.ordinary("o", list(range(100, 120)), max_tokens=3)
+    harness.run()
+    harness.send(OperationKind.ASK_STATS, "q", [])
+    report = step(harness)
+    assert report is not None
+    values = report.answers["q"]["value"]
+    stats = EngineStats.of(values)
+    assert stats == harness.scheduler.stream_stats()
+    assert stats.tenants["a"].open_sessions == 1
+    assert stats.tenants["a"].prefill_tokens == 39
+    assert stats.tenants["default"].decode_tokens == 2
+    elsewhere = {**values, "tenants": {"b": values["tenants"]["a"]}}
+    both = EngineStats.of(merged(OperationKind.ASK_STATS, [values, values, elsewhere]))
+    assert both.tenants["a"].prefill_tokens == 78
+    assert both.tenants["b"] == stats.tenants["a"]
+
+
 def test_questions_are_answered(harness: SchedulerHarness) -> None:
     for kind in ("ask_stats", "ask_violations", "ask_limits"):
         harness.send(OperationKind(kind), kind, [])
     report = step(harness)
     assert report is not None
     values = {kind: value["value"] for kind, value in report.answers.items()}
-    assert EngineStats(**values["ask_stats"]) == harness.scheduler.stream_stats()
+    assert EngineStats.of(values["ask_stats"]) == harness.scheduler.stream_stats()
     assert values["ask_violations"] == []
     assert values["ask_limits"] == {"max_model_len": 512, "has_mamba_layers": False}
     assert not harness.scheduler.requests
@@ -124,12 +146,15 @@ def test_answers_of_ranks_are_merged() -> None:
 
 
 def test_settings_reach_the_core_and_nothing_else() -> None:
-    settings = StreamSettings.make(secret="hidden", policy="fcfs", remote=True)
+    settings = StreamSettings.make(
+        secret="hidden", policy="fcfs", profile=load_profile("h200-tp2-llama-3.1-8b"), remote=True
+    )
     additional = settings.added_to({"gdn_prefill_backend": "auto"})
     assert "hidden" not in json.dumps(additional) + repr(additional)
     assert isinstance(additional, dict)
     there = StreamSettings.of(pickle.loads(pickle.dumps(additional)))
     assert there is not None
     assert (there.secret, there.policy, there.remote) == ("hidden", "fcfs", True)
+    assert there.profile == settings.profile
     assert StreamSettings.of({"stream2llm": "stream2llm"}) is None
     assert StreamSettings.of(None) is None

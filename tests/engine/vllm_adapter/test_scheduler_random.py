@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,10 +12,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from tests.engine.harness import SchedulerHarness
 
+if TYPE_CHECKING:
+    from stream2llm_engine.preemption import PreemptionMode
+
 # Few distinct tokens, so that prefixes are shared and come back.
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=90)
 SHORT = st.lists(st.integers(0, 3), max_size=20)
 LIMIT = 200
+TENANTS = st.sampled_from(["default", "a", "b"])
+PRIORITIES = st.sampled_from([0, 0, 0, -1, 1])
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -33,6 +39,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         slots=st.integers(1, 6),
         prefix_caching=st.booleans(),
         asynchronous=st.booleans(),
+        policy=st.sampled_from(["fcfs", "lcas", "mcps", "srpt"]),
+        preemption=st.sampled_from(["recompute", "swap", "auto"]),
+        host_blocks=st.integers(1, 60),
+        weights=st.sampled_from([{}, {"a": 4.0}]),
+        fair_share=st.booleans(),
+        isolated=st.booleans(),
     )
     def build(
         self,
@@ -42,6 +54,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         *,
         prefix_caching: bool,
         asynchronous: bool,
+        policy: str,
+        preemption: PreemptionMode,
+        host_blocks: int,
+        weights: dict[str, float],
+        fair_share: bool,
+        isolated: bool,
     ) -> None:
         self.harness = SchedulerHarness(
             blocks=blocks,
@@ -50,16 +68,22 @@ class SchedulerMachine(RuleBasedStateMachine):
             prefix_caching=prefix_caching,
             max_model_len=256,
             asynchronous=asynchronous,
+            policy=policy,
+            preemption=preemption,
+            host_blocks=host_blocks,
+            weights=weights,
+            fair_share=fair_share,
+            isolated=isolated,
         )
 
     def name(self) -> str:
         self.count += 1
         return f"r{self.count}"
 
-    @rule(target=sessions, tokens=TOKENS)
-    def open(self, tokens: list[int]) -> str:
+    @rule(target=sessions, tokens=TOKENS, tenant=TENANTS, priority=PRIORITIES)
+    def open(self, tokens: list[int], tenant: str, priority: int) -> str:
         name = self.name()
-        self.harness.open_session(name, tokens)
+        self.harness.open_session(name, tokens, tenant=tenant, priority=priority)
         return name
 
     @rule(session=sessions, tokens=TOKENS)
@@ -80,9 +104,11 @@ class SchedulerMachine(RuleBasedStateMachine):
     def abort(self, session: str) -> None:
         self.harness.abort(session)
 
-    @rule(tokens=TOKENS, max_tokens=st.integers(1, 30))
-    def ordinary(self, tokens: list[int], max_tokens: int) -> None:
-        self.harness.ordinary(self.name(), tokens, max_tokens=max_tokens)
+    @rule(tokens=TOKENS, max_tokens=st.integers(1, 30), tenant=TENANTS, priority=PRIORITIES)
+    def ordinary(self, tokens: list[int], max_tokens: int, tenant: str, priority: int) -> None:
+        self.harness.ordinary(
+            self.name(), tokens, max_tokens=max_tokens, tenant=tenant, priority=priority
+        )
 
     @rule(steps=st.integers(1, 6))
     def step(self, steps: int) -> None:
@@ -95,13 +121,20 @@ class SchedulerMachine(RuleBasedStateMachine):
         if requests:
             self.harness.evict(requests[index % len(requests)], blocks)
 
+    @rule(delay=st.integers(0, 3), out_fails=st.booleans(), back_fails=st.booleans())
+    def copies(self, delay: int, *, out_fails: bool, back_fails: bool) -> None:
+        swap = self.harness.swap
+        swap.delay, swap.out_fails, swap.back_fails = delay, out_fails, back_fails
+
     @rule()
     def deliver(self) -> None:
         self.harness.deliver()
 
     @rule()
     def reset_prefix_cache(self) -> None:
-        assert self.harness.scheduler.reset_prefix_cache(reset_running_requests=True)
+        done = self.harness.scheduler.reset_prefix_cache(reset_running_requests=True)
+        # Blocks that a copy back is writing cannot be forgotten yet.
+        assert done or self.harness.scheduler._swap.busy
 
     @invariant()
     def consistent(self) -> None:

@@ -3,6 +3,7 @@ from hypothesis import given
 
 from stream2llm_rag import Append, ContextEvent, Document, Update
 from stream2llm_rag.prompt import DocumentOrder, ordered_after
+from stream2llm_rag.prompt._order import prompt_order
 from tests.rag.builders import append, documents, event_sequences, update
 
 
@@ -27,6 +28,18 @@ def test_stable_takes_a_new_version_in_place() -> None:
 def test_rank_follows_the_retriever() -> None:
     after = run("rank", append("a", "b", "c"), update("d", "c", "a"), append("e"))
     assert after == documents("d", "c", "a", "e")
+
+
+@pytest.mark.parametrize("order", ["stable", "rank"])
+@given(events=event_sequences)
+def test_the_rule_needs_only_ids(order: DocumentOrder, events: list[ContextEvent]) -> None:
+    whole: tuple[Document, ...] = ()
+    ids: list[str] = []
+    for event in events:
+        arrived = [document.id for document in event.documents]
+        ids = prompt_order(ids, arrived if isinstance(event, Update) else [*ids, *arrived], order)
+        whole = ordered_after(whole, event, order)
+    assert ids == [document.id for document in whole]
 
 
 @pytest.mark.parametrize("order", ["stable", "rank"])

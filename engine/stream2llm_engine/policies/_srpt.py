@@ -1,0 +1,54 @@
+"""Shortest remaining prefill time first, aged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream2llm_engine.policies._base import Policy
+
+if TYPE_CHECKING:
+    from stream2llm_engine.cost_model import CostModel
+    from stream2llm_engine.policies._base import RequestView
+
+__all__ = ["ShortestRemainingPrefill"]
+
+
+class ShortestRemainingPrefill(Policy):
+    """Finalized prompts by remaining prefill time, aged; then open ones by expected completion.
+
+    Shortest remaining processing time (Schrage, 1968) minimises the mean wait and starves the long.
+    Aging bounds that: the key of a finalized request is ``remaining + AGING * time of finalizing``,
+    so a request with ``R`` seconds of prefill left is overtaken only by those that were finalized
+    less than ``R / AGING`` seconds after it, whatever the load.
+
+    Open sessions go by the time at which their prompt is expected to be complete (earliest deadline
+    first). In a step that serves finalized prompts, they get only what makes it a little longer.
+
+    KV is taken for finalized prompts alone, from the victims that will miss it least. What an open
+    session takes early another has to compute again, so open ones live off free blocks, and new
+    ones leave a reserve to those that are further on.
+    """
+
+    name = "srpt"
+    open_takes_blocks = False
+    reserve = 0.05
+    prices_victims = True
+    holds_back_unsettled = True
+    AGING = 0.1
+    # Longest step, in seconds, that open sessions may make while no finalized prompt waits: one
+    # that arrives meanwhile waits for it.
+    OPEN_STEP_S = 0.04
+    # How much longer, as a share, open sessions may make a step that serves finalized prompts.
+    STRETCH = 0.15
+
+    def key(self, request: RequestView) -> tuple[float, ...]:
+        """Return ``(open?, aged remaining prefill or expected completion)``."""
+        if request.finalized:
+            return (0.0, request.remaining_s + self.AGING * request.last_event_s)
+        return (1.0, request.expected_final_s)
+
+    def open_token_budget(self, final_tokens: int, token_budget: int, cost: CostModel) -> int:
+        """Return what keeps the step short for finalized prompts, present or to come."""
+        if final_tokens:
+            return min(token_budget, int(self.STRETCH * final_tokens))
+        return min(token_budget, max(1, cost.tokens_within(self.OPEN_STEP_S)))

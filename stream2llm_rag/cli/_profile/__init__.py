@@ -1,0 +1,5 @@
+"""``stream2llm profile``."""
+
+from stream2llm_rag.cli._profile._command import profile
+
+__all__ = ["profile"]

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from stream2llm_engine.cost_model import CostModel
+from stream2llm_profiles import load_profile
+
+
+def test_prices_are_the_profiles() -> None:
+    profile = load_profile("h200-tp2-llama-3.1-8b")
+    cost = CostModel(profile)
+    step = profile.prefill.step_s([(1000, 4000)])
+    assert cost.prefill_s(1000, 4000) == pytest.approx(step - profile.prefill.step_overhead_s)
+
+
+def test_a_tail_deeper_in_the_context_costs_more() -> None:
+    cost = CostModel(load_profile("h200-tp2-llama-3.1-8b"))
+    assert cost.tail_price_s(30_000, 16) > 1.2 * cost.tail_price_s(1_000, 16)
+    assert cost.tail_price_s(8, 16) == cost.prefill_s(16, 0)
+
+
+def test_tokens_within_a_step_leave_out_its_overhead() -> None:
+    profile = load_profile("h200-tp2-llama-3.1-8b")
+    cost = CostModel(profile)
+    assert cost.tokens_within(profile.prefill.step_overhead_s) == 0
+    tokens = cost.tokens_within(0.05)
+    assert profile.prefill.step_overhead_s + tokens * profile.prefill.token_s <= 0.05
+
+
+def test_without_a_profile_the_rate_follows_the_steps() -> None:
+    cost = CostModel()
+    for _ in range(100):
+        cost.observe(1000, 0.5)
+    assert cost.prefill_s(1000) == pytest.approx(0.5, rel=0.01)
+
+
+def test_small_steps_and_profiles_teach_nothing() -> None:
+    cost, profiled = CostModel(), CostModel(load_profile("h200-tp2-llama-3.1-8b"))
+    before, expected = cost.prefill_s(100), profiled.prefill_s(100)
+    cost.observe(1, 9.0)
+    cost.observe(1000, 0.0)
+    profiled.observe(1000, 9.0)
+    assert cost.prefill_s(100) == before
+    assert profiled.prefill_s(100) == expected
