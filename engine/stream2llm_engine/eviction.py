@@ -90,7 +90,9 @@ class EvictionSearch:
         for victim in self._victims:
             if len(released) >= lacking:
                 break
-            if victim not in granted and ledger.may_take_from(request_id, victim):
+            if victim == request_id or victim in granted:
+                continue
+            if ledger.may_take_from(request_id, victim):
                 self._take_tail(victim, lacking, chosen, let_go, released)
         if len(released) < lacking:
             self._findable[kind] = len(released)

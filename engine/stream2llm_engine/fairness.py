@@ -34,6 +34,9 @@ class FairShare:
         chunk_tokens: Most prompt tokens that are computed at once.
         burst_tokens: Service that a tenant may be ahead of the fair time, by weight, before it is
             :meth:`ahead`.
+        slack_tokens: Tenants whose counters are no further than this above the smallest are even,
+            and the policy's order decides between them. With none, turns would replace the order
+            of the policy wherever many tenants have one request each.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class FairShare:
         *,
         chunk_tokens: int = 1,
         burst_tokens: int = _BURST_TOKENS,
+        slack_tokens: int = 0,
     ) -> None:
         self._weights = dict(weights or {})
         self._burst = float(burst_tokens)
+        self._slack = float(slack_tokens)
         # Tenants that take turns are never further behind than this, so it costs them nothing.
         self._lag = DECODE_WEIGHT * chunk_tokens / min((1.0, *self._weights.values()))
         self._counters: dict[str, float] = {}
@@ -96,8 +101,9 @@ class FairShare:
     ) -> list[str]:
         """Return ``ranked`` with the tenants of a group taking turns.
 
-        The tenant with the smallest counter goes next, and what it takes is added to a copy of its
-        counter, so that tenants share a single step as well. The order within a tenant stays.
+        The tenant with the smallest counter goes next, of those that are even the one whose request
+        ranks first, and what it takes is added to a copy of its counter, so that tenants share a
+        single step as well. The order within a tenant stays.
 
         Args:
             ranked: Ids in the policy's order.
@@ -105,27 +111,31 @@ class FairShare:
             group_of: Gives the group of an id; the smallest goes first, whatever the counters.
             cost_of: Gives the prompt tokens that an id would take now.
         """
-        queues: dict[str, list[str]] = {}
-        for request_id in ranked:
-            queues.setdefault(tenant_of(request_id), []).append(request_id)
-        heads = [
-            (group_of(queue[0]), self.served(tenant), turn, tenant, 0)
-            for turn, (tenant, queue) in enumerate(queues.items())
-        ]
+        queues: dict[str, list[tuple[int, str]]] = {}
+        for rank, request_id in enumerate(ranked):
+            queues.setdefault(tenant_of(request_id), []).append((rank, request_id))
+        counters = {tenant: self.served(tenant) for tenant in queues}
+        even = min(counters.values(), default=0.0) + self._slack
+
+        def head(tenant: str, position: int) -> tuple[Any, float, int, str, int]:
+            rank, request_id = queues[tenant][position]
+            return (group_of(request_id), max(0.0, counters[tenant] - even), rank, tenant, position)
+
+        heads = [head(tenant, 0) for tenant in queues]
         heapify(heads)
         merged: list[str] = []
         while heads:
-            _, counter, turn, tenant, position = heads[0]
+            *_, tenant, position = heads[0]
             queue = queues[tenant]
             if len(heads) == 1:
-                return merged + queue[position:]
-            merged.append(queue[position])
+                return merged + [request_id for _, request_id in queue[position:]]
+            _, request_id = queue[position]
+            merged.append(request_id)
             if position + 1 == len(queue):
                 heappop(heads)
                 continue
-            counter += PREFILL_WEIGHT * cost_of(queue[position]) / self._weight(tenant)
-            head = (group_of(queue[position + 1]), counter, turn, tenant, position + 1)
-            heapreplace(heads, head)
+            counters[tenant] += PREFILL_WEIGHT * cost_of(request_id) / self._weight(tenant)
+            heapreplace(heads, head(tenant, position + 1))
         return merged
 
     def _weight(self, tenant: str) -> float:

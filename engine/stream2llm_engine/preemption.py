@@ -11,8 +11,14 @@ __all__ = ["PreemptionChooser", "PreemptionMode"]
 
 PreemptionMode = Literal["auto", "recompute", "swap"]
 
-# A copy back runs beside the steps; what it costs is the time its own request waits for it.
-_COPY_IN_WEIGHT = 0.5
+# How much cheaper than computing it again moving KV has to be before it is done for KV that nobody
+# waits for yet, and the size of a tail that this is reckoned at.
+_CHEAP = 0.5
+_TYPICAL_TOKENS = 1024
+# Everybody in the step waits for a copy out, while what is computed again is ranked like any other
+# work. A copy back runs beside the steps, so only its own request waits for it.
+_COPY_OUT_WEIGHT = 2.0
+_COPY_IN_WEIGHT = 1.0
 
 
 class PreemptionChooser:
@@ -43,6 +49,22 @@ class PreemptionChooser:
         if self.mode != "auto":
             return self.mode == "swap"
         cost = self._cost
-        copies_s = cost.copy_out_s(blocks, block_bytes)
+        copies_s = _COPY_OUT_WEIGHT * cost.copy_out_s(blocks, block_bytes)
         copies_s += _COPY_IN_WEIGHT * cost.copy_in_s(blocks, block_bytes)
         return copies_s < cost.tail_price_s(context, tokens)
+
+    def moves_cheaply(self, *, context: int, token_bytes: float) -> bool:
+        """Return whether moving KV out and in again costs far less than computing it again.
+
+        Then host memory is as good as more KV cache, and open sessions may use it as that.
+
+        Args:
+            context: Tokens the victim has computed.
+            token_bytes: Bytes of a token's KV over all layers and workers.
+        """
+        if self.mode != "auto":
+            return False
+        tokens = min(context, _TYPICAL_TOKENS)
+        tail_bytes = int(tokens * token_bytes)
+        moves_s = self._cost.copy_out_s(1, tail_bytes) + self._cost.copy_in_s(1, tail_bytes)
+        return moves_s < _CHEAP * self._cost.tail_price_s(context, tokens)

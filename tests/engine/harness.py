@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +88,8 @@ class SchedulerHarness:
         )
         self.isolated = isolated
         self.scheduler.use_v2_model_runner = asynchronous
+        self.now_s = 1000.0
+        self.scheduler.clock = lambda: self.now_s
         self.scheduler.configure_swap(preemption=preemption, host_blocks=host_blocks, block_bytes=1)
         self.runner = ShadowRunner(BLOCK_SIZE, slots=slots if asynchronous else None)
         self.swap = ShadowSwap(self.runner, BLOCK_SIZE)
@@ -190,7 +191,7 @@ class SchedulerHarness:
             modelless_request(
                 request_id,
                 list(tokens),
-                arrival_s=time.time(),
+                arrival_s=self.now_s,
                 max_tokens=max_tokens,
                 extra_args=extra_args,
                 hasher=_HASHER,

@@ -155,8 +155,8 @@ def test_pressure_is_real(engine: StreamEngine, reference: Reference) -> None:
 
     results = engine.run(both())
     after = engine.run(engine.stats())
-    assert after.preemptions["recompute"] > before.preemptions["recompute"]
-    for kind in ("recomputed", "invalidated"):
-        assert after.tokens[kind] > before.tokens[kind]
+    assert sum(after.preemptions.values()) > sum(before.preemptions.values())
+    assert after.evicted_blocks > before.evicted_blocks
+    assert after.tokens["invalidated"] > before.tokens["invalidated"]
     expected = reference.answer([prompt for prompt, _, _ in results], **PARAMS)
     assert [tokens for _, tokens, _ in results] == [one["token_ids"] for one in expected]

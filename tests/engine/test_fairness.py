@@ -45,7 +45,7 @@ def test_backlogged_tenants_get_shares_within_one_chunk(
         costs = {
             f"{tenant}0-{number}": min(size, budget)
             for tenant, size in zip(TENANTS, sizes, strict=True)
-            for number in range(9)
+            for number in range(-(-budget // min(size, budget)))
         }
         left = budget
         for name in merged(share, list(costs), costs):
@@ -82,6 +82,21 @@ def test_groups_and_the_order_within_a_tenant_stay(
     assert all(one[1] <= other[1] for one, other in pairwise(result))
     for tenant in TENANTS:
         assert [n for n in result if n[0] == tenant] == [n for n in ranked if n[0] == tenant]
+
+
+def test_tenants_that_are_even_go_in_the_order_of_the_policy() -> None:
+    share = FairShare(chunk_tokens=CHUNK, slack_tokens=500)
+    for tenant in "ab":
+        share.activate(tenant)
+    share.charge("a", 400, 0)
+    assert merged(share, ["a0-1", "b0-1", "a0-2", "b0-2"], dict.fromkeys(["a0-1"], 50)) == [
+        "a0-1",
+        "b0-1",
+        "a0-2",
+        "b0-2",
+    ]
+    share.charge("a", 1000, 0)
+    assert merged(share, ["a0-1", "b0-1", "a0-2", "b0-2"]) == ["b0-1", "b0-2", "a0-1", "a0-2"]
 
 
 def test_one_step_is_shared() -> None:

@@ -134,7 +134,7 @@ def test_three_hundred_sessions_at_random_equal_one_shot(engine: StreamEngine) -
         await settled(engine)
 
     engine.run(scenario())
-    assert engine.run(engine.stats()).preemptions["recompute"] > 0
+    assert sum(engine.run(engine.stats()).preemptions.values()) > 0
 
 
 def test_a_killed_core_reaches_everyone(process_engine: StreamEngine) -> None:

@@ -97,7 +97,6 @@ async def test_hundreds_of_sessions(
         assert stats.open_sessions == stats.running == stats.waiting == 0
         assert stats.free_blocks == stats.total_blocks
         assert stats.evicted_blocks > 0
-        assert stats.preemptions["recompute"] > 0
         if preemption != "auto":
             assert (stats.preemptions["swap"] > 0) == (preemption == "swap")
         assert stats.preemptions["builtin"] == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stream2llm_engine.vllm_adapter.ranking import DECODING
+from stream2llm_engine.vllm_adapter.ranking import ALL_SETTLED, DECODING
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -46,6 +46,7 @@ class StepLedger:
         self._tenants: dict[str, str] = scheduler._tenants
         self._is_shared: bool = scheduler._is_shared()
         self._waived = False
+        self._step_tokens: int = scheduler.max_num_scheduled_tokens
         self.can_cut: bool = self._kv.can_truncate
 
     def undisputed(
@@ -141,7 +142,14 @@ class StepLedger:
             return False
         if self._policy.open_takes_blocks or final:
             return bool(self._keys[request_id] < self._keys[victim_id])
-        return is_open and self._is_overdue(victim)
+        if not is_open:
+            return False
+        return self._is_overdue(victim) or (
+            self._keys[request_id] < self._keys[victim_id]
+            # KV that an update may replace is worth nobody's being moved for it.
+            and self._sessions[request_id].settled_tokens >= ALL_SETTLED
+            and self._moves_cheaply(victim.request)
+        )
 
     def kind_of_taker(self, request_id: str) -> Hashable:
         """Return with whom the request can be compared in what it may take."""
@@ -153,6 +161,18 @@ class StepLedger:
         applies = not self._waived and (self._is_shared or self._scheduler._prioritized)
         self._waived = True
         return bool(applies)
+
+    def _moves_cheaply(self, victim: Request) -> bool:
+        """Return whether the victim's KV has room in host memory and gets there for little."""
+        swap = self._scheduler._swap
+        if swap is None or swap.space.free_blocks * self._kv.block_size < self._step_tokens:
+            return False
+        return bool(
+            self._scheduler._chooser.moves_cheaply(
+                context=victim.num_computed_tokens,
+                token_bytes=swap.block_bytes / self._kv.block_size,
+            )
+        )
 
     def _is_idle(self, session_id: str) -> bool:
         return session_id in self._scheduler._parked or self._sessions[session_id].refill

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from stream2llm_engine.vllm_adapter.core_session import CoreSession
     from stream2llm_engine.vllm_adapter.kv_swap import KvSwap
 
-__all__ = ["DECODING", "RankingMixin"]
+__all__ = ["ALL_SETTLED", "DECODING", "RankingMixin"]
 
 DECODING = 0
 _PREFILLING = 1
-_ALL_SETTLED = 1 << 60
+ALL_SETTLED = 1 << 60
 
 Key = tuple[Any, ...]
 
@@ -115,4 +115,4 @@ class RankingMixin(ReportingMixin):
         session.expected_final_s = self._arrivals.expected_final_s(session.history)
         share = self._arrivals.settled_share(session.history)
         tokens = int(share * session.request.num_tokens)
-        session.settled_tokens = tokens if share < 1.0 else _ALL_SETTLED
+        session.settled_tokens = tokens if share < 1.0 else ALL_SETTLED

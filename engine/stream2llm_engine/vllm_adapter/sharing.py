@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["SharingMixin"]
 
 _NOBODYS = "default"
+# Steps' worth of tokens within which tenants are even.
+_SLACK_CHUNKS = 8
 
 
 class SharingMixin(RankingMixin):
@@ -26,7 +28,7 @@ class SharingMixin(RankingMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._shares = FairShare(chunk_tokens=self.max_num_scheduled_tokens)
+        self._shares = self._new_shares(None)
         self._fair_share = True
         # A tenant that is far ahead has complete prompts that let others' open ones go first.
         self._yields = False
@@ -36,10 +38,14 @@ class SharingMixin(RankingMixin):
         self._answered: Counter[str] = Counter()
 
     def _share_by(self, weights: Mapping[str, float] | None, *, fair_share: bool) -> None:
-        self._shares = FairShare(weights, chunk_tokens=self.max_num_scheduled_tokens)
+        self._shares = self._new_shares(weights)
         self._fair_share = fair_share
         for tenant in self._present:
             self._shares.activate(tenant)
+
+    def _new_shares(self, weights: Mapping[str, float] | None) -> FairShare:
+        chunk: int = self.max_num_scheduled_tokens
+        return FairShare(weights, chunk_tokens=chunk, slack_tokens=_SLACK_CHUNKS * chunk)
 
     def _is_shared(self) -> bool:
         """Whether tenants have to share now."""

@@ -74,7 +74,8 @@ class SwappingMixin(SessionOperationsMixin):
         if swap is None or not held:
             self._evicted_blocks += self._kv.drop_tail(request, blocks)
             return False
-        context = request.num_computed_tokens
+        # Giving up the tail alone would cost what host memory holds behind it as well.
+        context = self._in_place(request)
         kept = max(0, held - blocks)
         # What is in flight for an answer may be taken back; its KV is not worth a copy.
         settled = not (request.num_output_tokens and request.num_in_flight_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,16 +47,14 @@ def test_finalize_decodes_with_any_number_of_new_tokens(
 
 
 def test_the_step_in_progress_does_not_count_as_prefilled_before_the_final_context(
-    harness: SchedulerHarness, monkeypatch: pytest.MonkeyPatch
+    harness: SchedulerHarness,
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr("time.time", lambda: now)
     harness.open_session("s", tokens(100))
     harness.run()
     harness.append("s", tokens(50, 1))
-    now = 1002.0
+    harness.now_s += 2.0
     harness.run()
-    now = 1001.0  # sent while that step was running
+    harness.now_s -= 1.0  # sent while that step was running
     harness.finalize("s")
     report = next(r for r in harness.scheduler.take_progress() if r.session_id == "s")
     assert report.prefilled_before_final == 99
@@ -240,7 +237,7 @@ def test_with_srpt_an_overdue_session_gives_way_to_an_open_one() -> None:
     harness = SchedulerHarness(blocks=20, policy="srpt")
     harness.open_session("abandoned", tokens(200))
     harness.run()
-    harness.scheduler.clock = lambda: time.time() + 3600.0
+    harness.now_s += 3600.0
     harness.open_session("young", tokens(150, seed=1))
     harness.run()
     assert harness.computed("young") == 149

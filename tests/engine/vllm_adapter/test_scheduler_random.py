@@ -126,6 +126,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         swap = self.harness.swap
         swap.delay, swap.out_fails, swap.back_fails = delay, out_fails, back_fails
 
+    @rule(seconds=st.sampled_from([0.01, 1.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.harness.now_s += seconds
+
     @rule()
     def deliver(self) -> None:
         self.harness.deliver()

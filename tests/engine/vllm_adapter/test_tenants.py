@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 BUDGET = 128
 
 
+@pytest.fixture(autouse=True)
+def no_slack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tenants take turns from the first token on: the prompts here are short."""
+    monkeypatch.setattr("stream2llm_engine.vllm_adapter.sharing._SLACK_CHUNKS", 0)
+
+
 def tokens(count: int, seed: int = 0) -> list[int]:
     return [(seed * 7919 + i * 31) % 997 for i in range(count)]
 
