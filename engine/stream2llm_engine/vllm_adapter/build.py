@@ -125,7 +125,9 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
         "scheduling_policy": "fcfs",
         "additional_config": settings.added_to(config.vllm.get("additional_config", {})),
     }
-    if config.preemption != "recompute" and config.swap_space_gib > 0:
+    # Copies on other devices have not been run yet, so there they take an explicit "swap".
+    trusted = config.preemption == "auto" and current_platform.is_cpu()
+    if config.swap_space_gib > 0 and (trusted or config.preemption == "swap"):
         arguments["kv_transfer_config"] = _swap_connector(config)
     if current_platform.is_cpu():
         arguments.setdefault("block_size", _CPU_BLOCK_SIZE)
