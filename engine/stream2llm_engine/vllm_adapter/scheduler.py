@@ -404,15 +404,21 @@ class StreamSchedulerMixin(SwappingMixin):
     def reset_prefix_cache(
         self, reset_running_requests: bool = False, reset_connector: bool = False
     ) -> bool:
-        """Forget cached prefixes; parked sessions give up their blocks for it."""
+        """Forget cached prefixes; parked sessions give up their blocks for it.
+
+        False while KV is on its way back from host memory: it is dropped, but its blocks cannot be
+        forgotten before the copy has ended. Call again after a step.
+        """
         self._stalled = False
+        if self._swap is not None:
+            self._swap.forget_all()
+            if self._swap.busy:
+                return False
         holders = list(self._parked.values())
         if reset_running_requests:
             holders += [r for r in self._backlog.values() if r.num_computed_tokens]
         for request in holders:
             self._kv.release(request)
-        if self._swap is not None:
-            self._swap.forget_all()
         done: bool = super().reset_prefix_cache(reset_running_requests, reset_connector)
         return done
 

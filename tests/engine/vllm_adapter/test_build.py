@@ -6,12 +6,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vllm.config import KVTransferConfig
 
-from stream2llm_engine import EngineConfig, UnsupportedFeatureError
+from stream2llm_engine import EngineConfig, EngineConfigError, UnsupportedFeatureError
 from stream2llm_engine.vllm_adapter.build import _engine_args, refuse_unsupported
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stream2llm_engine.preemption import PreemptionMode
 
 SUPPORTED: dict[str, Any] = {
     "model": "m",
@@ -51,3 +54,24 @@ def test_the_users_arguments_win(tiny_llama: Path, argument: dict[str, int]) -> 
     arguments = _engine_args(EngineConfig(model=str(tiny_llama), vllm=argument), "secret")
     ((name, value),) = argument.items()
     assert getattr(arguments, name) == value
+
+
+@pytest.mark.parametrize(
+    ("preemption", "space", "swaps"),
+    [("auto", 1.0, True), ("swap", 1.0, True), ("swap", 0.0, False), ("recompute", 1.0, False)],
+)
+def test_swap_takes_the_connector_slot(
+    tiny_llama: Path, preemption: PreemptionMode, space: float, *, swaps: bool
+) -> None:
+    config = EngineConfig(model=str(tiny_llama), preemption=preemption, swap_space_gib=space)
+    connector = _engine_args(config, "secret").kv_transfer_config
+    assert (connector is not None and connector.kv_connector == "SwapConnector") == swaps
+
+
+def test_another_connector_and_swap_exclude_each_other(tiny_llama: Path) -> None:
+    theirs = KVTransferConfig(kv_connector="ExampleConnector", kv_role="kv_both")
+    options = {"kv_transfer_config": theirs}
+    auto = EngineConfig(model=str(tiny_llama), vllm=options)
+    assert _engine_args(auto, "secret").kv_transfer_config == theirs
+    with pytest.raises(EngineConfigError, match="leave one of them out"):
+        _engine_args(EngineConfig(model=str(tiny_llama), preemption="swap", vllm=options), "secret")
