@@ -97,7 +97,7 @@ async def run(model: Path, mode: Any, queries: list[SimulatedQuery]) -> dict[str
         vllm={
             "dtype": "bfloat16",
             "enforce_eager": True,
-            "max_model_len": 2048,
+            "max_model_len": 1536,
             "max_num_batched_tokens": 512,
             "kv_cache_memory_bytes": pool_blocks(queries) * _BLOCK_BYTES,
         },
