@@ -41,6 +41,7 @@ class VllmCallable(NamedTuple):
 _SCHEDULER = "vllm.v1.core.sched.scheduler"
 _MANAGER = "vllm.v1.core.kv_cache_manager"
 _CLIENT = "vllm.v1.engine.core_client"
+_CONNECTOR = "vllm.distributed.kv_transfer.kv_connector.v1.base"
 
 CALLABLES: tuple[VllmCallable, ...] = (
     VllmCallable(_SCHEDULER, "Scheduler.schedule", ("throttle_prefills",)),
@@ -67,6 +68,7 @@ CALLABLES: tuple[VllmCallable, ...] = (
     VllmCallable(_SCHEDULER, "Scheduler._is_blocked_waiting_status", ("status",)),
     VllmCallable(_SCHEDULER, "Scheduler.get_request_counts", ()),
     VllmCallable(_SCHEDULER, "Scheduler.has_requests", ()),
+    VllmCallable(_SCHEDULER, "Scheduler.has_finished_requests", ()),
     VllmCallable(_SCHEDULER, "Scheduler.set_pause_state", ("pause_state",)),
     VllmCallable(
         _SCHEDULER,
@@ -97,6 +99,29 @@ CALLABLES: tuple[VllmCallable, ...] = (
     ),
     VllmCallable("vllm.v1.core.block_pool", "BlockPool.free_blocks", ("ordered_blocks",)),
     VllmCallable("vllm.v1.core.block_pool", "BlockPool.get_num_free_blocks", ()),
+    VllmCallable("vllm.v1.core.block_pool", "BlockPool.get_new_blocks", ("num_blocks",)),
+    VllmCallable(
+        _CONNECTOR,
+        "KVConnectorBase_V1.__init__",
+        ("vllm_config", "role", "kv_cache_config"),
+    ),
+    VllmCallable(
+        _CONNECTOR,
+        "KVConnectorBase_V1.get_num_new_matched_tokens",
+        ("request", "num_computed_tokens"),
+    ),
+    VllmCallable(
+        _CONNECTOR,
+        "KVConnectorBase_V1.update_state_after_alloc",
+        ("request", "blocks", "num_external_tokens"),
+    ),
+    VllmCallable(_CONNECTOR, "KVConnectorBase_V1.build_connector_meta", ("scheduler_output",)),
+    VllmCallable(_CONNECTOR, "KVConnectorBase_V1.update_connector_output", ("connector_output",)),
+    VllmCallable(_CONNECTOR, "KVConnectorBase_V1.register_kv_caches", ("kv_caches",)),
+    VllmCallable(_CONNECTOR, "KVConnectorBase_V1.handle_preemptions", ("kv_connector_metadata",)),
+    VllmCallable(_CONNECTOR, "KVConnectorBase_V1.build_connector_worker_meta", ()),
+    VllmCallable(_CONNECTOR, "KVConnectorBase_V1.requires_kv_delivery", ()),
+    VllmCallable(_CONNECTOR, "SupportsHMA.request_finished_all_groups", ("request", "block_ids")),
     VllmCallable("vllm.v1.request", "Request.update_block_hashes", ()),
     VllmCallable(
         "vllm.v1.engine.output_processor",
@@ -183,7 +208,9 @@ INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
         "kv_cache_manager",
         "hash_block_size",
         "block_size",
-        "current_step",
+        "connector",
+        "defer_block_free",
+        "kv_cache_config",
         "has_mamba_layers",
         "max_model_len",
         "max_num_active_reqs",
