@@ -1,4 +1,9 @@
-"""The ``stream2llm`` command."""
+"""The ``stream2llm`` command.
+
+Installed packages add commands of their own by an entry point in the group ``stream2llm.commands``.
+"""
+
+from importlib.metadata import entry_points
 
 import typer
 
@@ -22,3 +27,5 @@ app.command()(ask)
 app.command()(demo)
 app.command()(profile)
 app.command()(simulate)
+for _entry_point in sorted(entry_points(group="stream2llm.commands")):
+    app.command(_entry_point.name)(_entry_point.load())

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from stream2llm_rag.cli._errors import CommandError, friendly_errors, require_extras
 from stream2llm_rag.cli._model import Model, quiet_engine, reader, user_model
+from stream2llm_rag.cli.errors import CommandError, friendly_errors, require_extras
 from stream2llm_rag.ingest import Folder, MiniLM, read_folder
 from stream2llm_rag.pipeline import (
     ContextFinal,

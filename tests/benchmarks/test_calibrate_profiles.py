@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bounded_fit import fit
-from benchmarks.calibrate_profiles import (
+from stream2llm_bench.studies.bounded_fit import fit
+from stream2llm_bench.studies.calibrate_profiles import (
     CALIBRATION_RATES,
     CONTEXT_SHARE,
     Sample,
@@ -14,9 +14,9 @@ from benchmarks.calibrate_profiles import (
     with_parameters,
     without_streaming,
 )
-from benchmarks.paper_runs import Traffic, paper_queries, paper_settings
-from benchmarks.profile_files import write_profiles
-from benchmarks.published import ROWS
+from stream2llm_bench.studies.paper_runs import Traffic, paper_queries, paper_settings
+from stream2llm_bench.studies.profile_files import write_profiles
+from stream2llm_bench.studies.published import ROWS
 from stream2llm_engine.simulator import simulate
 from stream2llm_profiles import HardwareProfile, load_profile
 

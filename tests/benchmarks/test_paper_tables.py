@@ -5,12 +5,12 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from benchmarks import paper_tables
-from benchmarks.knob_curve import knob_curve
-from benchmarks.paper_report import compared
-from benchmarks.paper_runs import Traffic, paper_queries
-from benchmarks.paper_tables import RunResult, run_tables
-from benchmarks.published import ROWS
+from stream2llm_bench.studies import paper_tables
+from stream2llm_bench.studies.knob_curve import knob_curve
+from stream2llm_bench.studies.paper_report import compared
+from stream2llm_bench.studies.paper_runs import Traffic, paper_queries
+from stream2llm_bench.studies.paper_tables import RunResult, run_tables
+from stream2llm_bench.studies.published import ROWS
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_command_prints_and_writes(
     assert "all others" in result.output
     written = json.loads(path.read_text())
     assert written["environment"]["versions"]["python"]
-    assert "benchmarks.paper_tables" in written["command"]
+    assert "stream2llm_bench.studies.paper_tables" in written["command"]
     assert len(written["runs"]) == len(ROWS) + 9 + 2 * 9
     assert {run["order"] for run in written["runs"]} == {"rank", "stable"}
 

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.published import PREEMPTIONS, ROWS, published_row
+from stream2llm_bench.studies.published import PREEMPTIONS, ROWS, published_row
 
 
 def test_every_setting_has_all_five_policies() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.swap_bandwidth import Shape, measure
+from stream2llm_bench.studies.swap_bandwidth import Shape, measure
 
 
 @pytest.mark.parametrize("pattern", ["consecutive", "scattered", "fragmented"])

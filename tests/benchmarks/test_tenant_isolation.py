@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.paper_runs import PROFILES, paper_settings
-from benchmarks.tenant_isolation import FLOODER, TENANTS, compare, traffic
+from stream2llm_bench.studies.paper_runs import PROFILES, paper_settings
+from stream2llm_bench.studies.tenant_isolation import FLOODER, TENANTS, compare, traffic
 from stream2llm_profiles import load_profile
 
 

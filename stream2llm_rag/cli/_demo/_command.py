@@ -13,8 +13,8 @@ from stream2llm_rag.cli._demo._result import DemoResult
 from stream2llm_rag.cli._demo._settings import DemoSettings
 from stream2llm_rag.cli._demo._tables import print_result
 from stream2llm_rag.cli._demo._timeline import save_timeline
-from stream2llm_rag.cli._errors import friendly_errors, require_extras
 from stream2llm_rag.cli._model import quiet_engine, reader
+from stream2llm_rag.cli.errors import friendly_errors, require_extras
 
 __all__ = ["demo"]
 

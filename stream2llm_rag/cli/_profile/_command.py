@@ -8,12 +8,11 @@ import typer
 from rich.console import Console
 
 from stream2llm_profiles import ProfileFileError, save_profile
-from stream2llm_rag.cli._errors import CommandError, friendly_errors, require_extras
 from stream2llm_rag.cli._model import quiet_engine
 from stream2llm_rag.cli._profile._settings import QUICK, ProfileSettings
 from stream2llm_rag.cli._profile._target import check_target, target
-from stream2llm_rag.cli._simulate._checks import checked, comma_list, writable
-from stream2llm_rag.cli._simulate._report import command_line
+from stream2llm_rag.cli.errors import CommandError, friendly_errors, require_extras
+from stream2llm_rag.cli.options import checked, comma_list, command_line, writable
 
 __all__ = ["profile"]
 

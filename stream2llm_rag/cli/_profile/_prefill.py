@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from stream2llm_engine import SamplingParams, StreamEngine, StreamOutput
-from stream2llm_rag.cli._errors import CommandError
 from stream2llm_rag.cli._profile._settings import Point, ProfileSettings
 from stream2llm_rag.cli._profile._timings import StepTiming
+from stream2llm_rag.cli.errors import CommandError
 
 __all__ = ["StepTimer"]
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from stream2llm_rag.cli._errors import CommandError
-from stream2llm_rag.cli._profile._random_llama import RANDOM_LLAMAS, save_random_llama
+from stream2llm_rag.cli.errors import CommandError
+from stream2llm_rag.random_llama import RANDOM_LLAMAS, save_random_llama
 
 __all__ = ["Target", "check_target", "target"]
 

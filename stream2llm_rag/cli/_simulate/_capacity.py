@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from stream2llm_engine.simulator import idle_bound
-from stream2llm_rag.cli._errors import CommandError
 from stream2llm_rag.cli._simulate._plan import Plan, Run
 from stream2llm_rag.cli._simulate._run import Measured, Meter, measure
 from stream2llm_rag.cli._simulate._workload import Generated
+from stream2llm_rag.cli.errors import CommandError
 
 __all__ = ["Capacity", "Goal", "Point", "find_capacity", "most_tenants"]
 

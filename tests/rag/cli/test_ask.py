@@ -48,9 +48,7 @@ def test_the_reader_says_when_a_question_is_not_of_its_kind(folder: Path) -> Non
 
 
 def test_a_missing_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "stream2llm_rag.cli._errors.find_spec", lambda name: name != "pypdf" or None
-    )
+    monkeypatch.setattr("stream2llm_rag.cli.errors.find_spec", lambda name: name != "pypdf" or None)
     result = ask("--docs", str(folder), QUESTION)
     assert_friendly(result, 'pip install "stream2llm-rag[web]"')
 

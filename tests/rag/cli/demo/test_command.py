@@ -32,7 +32,7 @@ def test_the_quick_demo(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream2llm_rag.cli._errors.find_spec", lambda name: None)
+    monkeypatch.setattr("stream2llm_rag.cli.errors.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 1
     assert "stream2llm-rag[qdrant]" in " ".join(result.stderr.split())

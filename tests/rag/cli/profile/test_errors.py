@@ -82,7 +82,7 @@ def test_a_path_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "stream2llm_rag.cli._errors.find_spec", lambda name: name != "matplotlib" or None
+        "stream2llm_rag.cli.errors.find_spec", lambda name: name != "matplotlib" or None
     )
     result = profile("--out", str(tmp_path / "p.json"), "--model", "org/model")
     assert_error(result, "stream2llm-rag[demo]")

@@ -6,10 +6,10 @@ import pytest
 import pytest_asyncio
 
 from stream2llm_engine import StreamEngine
-from stream2llm_rag.cli._errors import CommandError
 from stream2llm_rag.cli._profile._measure import engine_config
 from stream2llm_rag.cli._profile._prefill import StepTimer
 from stream2llm_rag.cli._profile._settings import Point, ProfileSettings
+from stream2llm_rag.cli.errors import CommandError
 from tests.support.models import save_random_llama
 
 pytestmark = pytest.mark.engine

@@ -86,6 +86,6 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("stream2llm_rag.cli._errors.find_spec", lambda name: None)
+    monkeypatch.setattr("stream2llm_rag.cli.errors.find_spec", lambda name: None)
     assert_error(run(), "vllm is not installed")
     assert_error(run("--plots", str(tmp_path)), "stream2llm-rag[demo]")

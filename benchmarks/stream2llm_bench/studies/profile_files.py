@@ -11,7 +11,7 @@ from stream2llm_profiles import HardwareProfile, PrefillCost, load_profile, save
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.published import Hardware
+    from stream2llm_bench.studies.published import Hardware
 
 __all__ = ["write_profiles"]
 

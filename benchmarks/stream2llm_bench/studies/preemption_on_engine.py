@@ -1,6 +1,6 @@
 """Recompute, swap and auto on the real engine, with a KV pool for a sixth of the working set.
 
-    python -m benchmarks.preemption_on_engine [--seeds 0,1,2] [--queries 90] [--json OUT]
+    python -m stream2llm_bench.studies.preemption_on_engine [--seeds 0,1,2] [--json OUT]
 
 A Llama-shaped model of 30 M random parameters in bf16 gets scaled crawler queries; the modes run
 one after the other for each seed. The working set is what all open sessions hold on average.
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.environment import environment
+from stream2llm_bench.environment import environment
 from stream2llm_engine import EngineConfig, SamplingParams, StreamEngine
-from stream2llm_rag.cli._profile._random_llama import save_random_llama
+from stream2llm_rag.random_llama import save_random_llama
 from stream2llm_rag.workloads import CrawlerWorkload
 
 if TYPE_CHECKING:

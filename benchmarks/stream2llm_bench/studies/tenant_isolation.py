@@ -1,6 +1,6 @@
 """What a tenant that floods the engine does to the others, with and without fair sharing.
 
-    python -m benchmarks.tenant_isolation [--seeds 0,1,2] [--json OUT]
+    python -m stream2llm_bench.studies.tenant_isolation [--seeds 0,1,2] [--json OUT]
 
 Ten tenants crawl on one engine with the H200 profile. Nine send a steady load, and the tenth sends
 ten times its share of what the engine can do, so that the total is far beyond it. Shown is the time
@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.environment import command_line, environment
-from benchmarks.paper_runs import PROFILES, paper_settings
+from stream2llm_bench.environment import command_line, environment
+from stream2llm_bench.studies.paper_runs import PROFILES, paper_settings
 from stream2llm_engine.simulator import percentiles, simulate
 from stream2llm_profiles import load_profile
 from stream2llm_rag.workloads import CrawlerWorkload
@@ -104,7 +104,7 @@ def main() -> None:
         _print(results, policy)
     if arguments.json:
         report |= {
-            "command": command_line("benchmarks.tenant_isolation"),
+            "command": command_line("stream2llm_bench.studies.tenant_isolation"),
             "environment": environment(),
         }
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -2,8 +2,8 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer
 
-from stream2llm_rag.cli._profile._random_llama import save_random_llama
 from stream2llm_rag.cli._profile._target import target
+from stream2llm_rag.random_llama import save_random_llama
 
 
 def test_the_model_is_of_its_size(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from stream2llm_engine.simulator import SimulationSettings
 from stream2llm_rag.workloads import AnnsWorkload, CrawlerWorkload
 
 if TYPE_CHECKING:
-    from benchmarks.published import Hardware, WorkloadName
+    from stream2llm_bench.studies.published import Hardware, WorkloadName
     from stream2llm_engine.simulator import SimulatedQuery
     from stream2llm_profiles import HardwareProfile
 

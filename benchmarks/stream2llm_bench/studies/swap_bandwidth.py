@@ -1,6 +1,6 @@
 """How fast KV blocks go to host memory and back, against a plain copy of as many bytes.
 
-    python -m benchmarks.swap_bandwidth [--repeats N] [--json OUT]
+    python -m stream2llm_bench.studies.swap_bandwidth [--repeats N] [--json OUT]
 
 The plain copy is torch's ``copy_`` of one contiguous buffer. The copies of a case are timed in
 turn, so that a drift of the machine's speed meets all of them; the ratio is the median over turns.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from benchmarks.environment import command_line, environment
+from stream2llm_bench.environment import command_line, environment
 from stream2llm_engine.vllm_adapter.block_copies import BlockCopier
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def main() -> None:
         results = {
             "runs": rows,
             "environment": environment(),
-            "command": command_line("benchmarks.swap_bandwidth"),
+            "command": command_line("stream2llm_bench.studies.swap_bandwidth"),
         }
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

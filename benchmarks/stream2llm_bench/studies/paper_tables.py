@@ -1,8 +1,8 @@
 """The published tables, simulated.
 
-``.venv/bin/python -m benchmarks.paper_tables`` runs every published setting in the simulator, with
-our own policy beside the paper's, and prints simulated beside published TTFT. ``--knobs`` prints
-instead how the two free knobs of the update workload move what is published about it.
+``python -m stream2llm_bench.studies.paper_tables`` runs every published setting in the simulator,
+with our own policy beside the paper's, and prints simulated beside published TTFT. ``--knobs``
+prints instead how the two free knobs of the update workload move what is published about it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from benchmarks.environment import command_line, environment
-from benchmarks.knob_curve import KNOB_RATES, KNOBS, knob_curve
-from benchmarks.paper_report import print_accuracy, print_knobs, print_settings
-from benchmarks.paper_runs import PROFILES, Traffic, paper_queries, paper_settings
-from benchmarks.published import ROWS, published_row
+from stream2llm_bench.environment import command_line, environment
+from stream2llm_bench.studies.knob_curve import KNOB_RATES, KNOBS, knob_curve
+from stream2llm_bench.studies.paper_report import print_accuracy, print_knobs, print_settings
+from stream2llm_bench.studies.paper_runs import PROFILES, Traffic, paper_queries, paper_settings
+from stream2llm_bench.studies.published import ROWS, published_row
 from stream2llm_engine.simulator import simulate
 from stream2llm_profiles import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from benchmarks.published import Hardware, PublishedRow
+    from stream2llm_bench.studies.published import Hardware, PublishedRow
     from stream2llm_engine.simulator import SimulationOutcome
 
 __all__ = ["RunResult", "print_knob_curve", "run_tables"]
@@ -145,7 +145,7 @@ def _json(results: list[RunResult], seeds: Sequence[int]) -> dict[str, Any]:
     ]
     published = [row._asdict() for row in ROWS]
     return {
-        "command": command_line("benchmarks.paper_tables"),
+        "command": command_line("stream2llm_bench.studies.paper_tables"),
         "environment": environment(),
         "runs": runs,
         "published": published,

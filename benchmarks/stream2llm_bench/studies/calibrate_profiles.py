@@ -1,7 +1,7 @@
 """Fits the analytic profiles to the published runs without streaming.
 
-``.venv/bin/python -m benchmarks.calibrate_profiles`` prints the fit, ``--write`` puts it into the
-shipped profiles, ``--pools`` prints what the size of the KV pool does to preemptions.
+``python -m stream2llm_bench.studies.calibrate_profiles`` prints the fit, ``--write`` puts it into
+the shipped profiles, ``--pools`` prints what the size of the KV pool does to preemptions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.bounded_fit import fit
-from benchmarks.paper_runs import PROFILES, Traffic, paper_queries, paper_settings
-from benchmarks.profile_files import write_profiles
-from benchmarks.published import PREEMPTIONS, ROWS
+from stream2llm_bench.studies.bounded_fit import fit
+from stream2llm_bench.studies.paper_runs import PROFILES, Traffic, paper_queries, paper_settings
+from stream2llm_bench.studies.profile_files import write_profiles
+from stream2llm_bench.studies.published import PREEMPTIONS, ROWS
 from stream2llm_engine.simulator import PromptEvent, simulate
 from stream2llm_profiles import HardwareProfile, PrefillCost, load_profile
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.published import Hardware, PublishedRow, WorkloadName
+    from stream2llm_bench.studies.published import Hardware, PublishedRow, WorkloadName
     from stream2llm_engine.simulator import SimulatedQuery
 
 __all__ = ["CALIBRATION_RATES", "CONTEXT_SHARE", "Sample", "calibrated", "is_calibration_row"]

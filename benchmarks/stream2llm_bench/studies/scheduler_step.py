@@ -1,6 +1,6 @@
 """What planning costs: a step of our scheduler against a step of stock vLLM, no model involved.
 
-    python -m benchmarks.scheduler_step [--json OUT]
+    python -m stream2llm_bench.studies.scheduler_step [--json OUT]
 
 Both schedulers get the same running answers; ours also holds thousands of parked sessions. Steps of
 the two are timed in turn, so that a drift of the machine's speed meets both. "Rank and feasibility"
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import environment
+from stream2llm_bench.environment import environment
 from stream2llm_engine.policies import policy_names
 from stream2llm_engine.vllm_adapter.modelless import (
     build_scheduler,

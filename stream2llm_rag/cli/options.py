@@ -1,14 +1,16 @@
 """Values of options, checked before any work is done."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import typer
+from pydantic import BaseModel, ValidationError
 
-from stream2llm_rag.cli._errors import CommandError
+from stream2llm_rag.cli.errors import CommandError
 
-__all__ = ["EngineOptions", "checked", "chosen", "comma_list", "writable"]
+__all__ = ["checked", "chosen", "comma_list", "command_line", "writable"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -17,16 +19,6 @@ _OPTIONS = {
     "delay_multiplier": "delay",
     "documents_per_snapshot": "documents",
 }
-
-
-class EngineOptions(BaseModel):
-    """Sizes of the simulated engine; ``None`` leaves the pool to the profile."""
-
-    model_config = ConfigDict(frozen=True)
-
-    token_budget: int = Field(ge=1)
-    block_size: int = Field(ge=1)
-    pool_tokens: int | None = Field(default=None, ge=1)
 
 
 def comma_list(text: str, option: str) -> list[str]:
@@ -90,6 +82,21 @@ def writable(path: Path, *, folder: bool) -> Path:
         msg = f"{path} is a folder: give the path of a file"
         raise CommandError(msg)
     return path
+
+
+def command_line(context: typer.Context) -> str:
+    """Returns the command as it would be typed, with the options that were given."""
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        if isinstance(value, bool):
+            words += [parameter.opts[0] if value else parameter.secondary_opts[0]]
+        else:
+            words += [parameter.opts[0], str(value)]
+    return shlex.join(words)
 
 
 def _option(location: tuple[int | str, ...]) -> str:

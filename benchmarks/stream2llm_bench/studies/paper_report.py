@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rich.table import Table
 
-from benchmarks.calibrate_profiles import is_calibration_row
-from benchmarks.published import PREEMPTIONS, ROWS
+from stream2llm_bench.studies.calibrate_profiles import is_calibration_row
+from stream2llm_bench.studies.published import PREEMPTIONS, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
-    from benchmarks.knob_curve import KnobResult
-    from benchmarks.paper_tables import RunResult
-    from benchmarks.published import PublishedRow
+    from stream2llm_bench.studies.knob_curve import KnobResult
+    from stream2llm_bench.studies.paper_tables import RunResult
+    from stream2llm_bench.studies.published import PublishedRow
 
 __all__ = ["Comparison", "compared", "print_accuracy", "print_knobs", "print_settings"]
 

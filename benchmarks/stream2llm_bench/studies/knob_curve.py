@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from benchmarks.paper_runs import PROFILES, Traffic, paper_queries, paper_settings
+from stream2llm_bench.studies.paper_runs import PROFILES, Traffic, paper_queries, paper_settings
 from stream2llm_engine.simulator import simulate
 from stream2llm_profiles import load_profile
 

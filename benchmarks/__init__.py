@@ -1,1 +1,0 @@
-"""What is measured, each as `python -m benchmarks.NAME`."""

@@ -1,0 +1,1 @@
+"""What is measured, each as `python -m stream2llm_bench.studies.NAME`."""
