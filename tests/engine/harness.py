@@ -16,6 +16,7 @@ from stream2llm_engine.vllm_adapter.modelless import (
 )
 from stream2llm_engine.vllm_adapter.scheduler import StreamScheduler
 from stream2llm_engine.wire import Operation, OperationKind
+from stream2llm_profiles import HardwareProfile, PrefillCost, SwapCost
 from tests.engine.shadow_runner import ShadowRunner, next_token
 from tests.engine.shadow_swap import ShadowSwap
 
@@ -23,12 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stream2llm_engine.preemption import PreemptionMode
-    from stream2llm_profiles import HardwareProfile
 
-__all__ = ["SchedulerHarness"]
+__all__ = ["STEEP", "SchedulerHarness"]
 
 BLOCK_SIZE = 16
 SECRET = "test-secret"
+# Attention costs as much as all else, and copies cost next to nothing.
+STEEP = HardwareProfile(
+    name="steep",
+    source="analytic",
+    method="made up",
+    hardware="none",
+    model="none",
+    tensor_parallel=1,
+    request_overhead_s=0.0,
+    kv_bytes_per_token=1,
+    kv_pool_tokens=640,
+    prefill=PrefillCost(step_overhead_s=1e-3, token_s=1e-3, token_context_s=1e-5),
+    swap=SwapCost(fixed_s=0.0, block_out_s=1e-6, block_in_s=1e-6, block_tokens=BLOCK_SIZE),
+)
 
 _HASHER = request_hasher(BLOCK_SIZE)
 

@@ -24,7 +24,7 @@ class RequestView:
         finalized: The prompt is complete; true for every ordinary request.
         idle: An open session with nothing new to compute. It may have lost KV to others.
         remaining_tokens: Prompt tokens that are known and not computed.
-        computed_tokens: Tokens whose KV is in place.
+        computed_tokens: Tokens whose KV is on the device or in host memory.
         remaining_s: Predicted seconds to prefill the remaining tokens on an idle machine.
         expected_final_s: When the prompt is expected to be complete, in seconds on the clock of
             ``arrival_s``, learned from the gaps between events; ``last_event_s`` once it is.

@@ -88,7 +88,8 @@ class RankingMixin(ReportingMixin):
 
     def _view(self, request: Request, session: CoreSession | None) -> RequestView:
         remaining = self._remaining(request, session)
-        computed = request.num_computed_tokens
+        # Where KV is must not change a rank, or two prompts could push each other out for ever.
+        computed = self._in_place(request)
         last_event_s = session.history.last_event_s if session else request.arrival_time
         final = session is None or session.finalized
         return RequestView(

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from tests.engine.harness import SchedulerHarness
+from tests.engine.harness import STEEP, SchedulerHarness
 
 if TYPE_CHECKING:
     from stream2llm_engine.preemption import PreemptionMode
+    from stream2llm_profiles import HardwareProfile
 
 # Few distinct tokens, so that prefixes are shared and come back.
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=90)
@@ -45,6 +46,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         weights=st.sampled_from([{}, {"a": 4.0}]),
         fair_share=st.booleans(),
         isolated=st.booleans(),
+        profile=st.sampled_from([None, STEEP]),
     )
     def build(
         self,
@@ -60,6 +62,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         weights: dict[str, float],
         fair_share: bool,
         isolated: bool,
+        profile: HardwareProfile | None,
     ) -> None:
         self.harness = SchedulerHarness(
             blocks=blocks,
@@ -74,6 +77,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             weights=weights,
             fair_share=fair_share,
             isolated=isolated,
+            profile=profile,
         )
 
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stream2llm_engine.vllm_adapter.swap_connector import SwapReport
-from tests.engine.harness import BLOCK_SIZE, SchedulerHarness
+from tests.engine.harness import BLOCK_SIZE, STEEP, SchedulerHarness
 from tests.engine.vllm_adapter.test_scheduler import tokens
 
 if TYPE_CHECKING:
@@ -92,6 +92,31 @@ def test_an_update_keeps_the_common_prefix_wherever_it_is(
     harness.run()
     harness.finalize("s", tokens(3, seed=5))
     harness.run()
+    harness.check_drained()
+
+
+@pytest.mark.parametrize("preemption", ["swap", "auto"])
+def test_prompts_that_fit_only_one_by_one_do_not_push_each_other_out_for_ever(
+    preemption: Any,
+) -> None:
+    harness = SchedulerHarness(
+        blocks=POOL,
+        token_budget=64,
+        policy="srpt",
+        profile=STEEP,
+        preemption=preemption,
+        host_blocks=200,
+    )
+    # What is left of a prompt is cheaper to compute where less of its context is on the device.
+    harness.open_session("a", tokens(400))
+    harness.run()
+    harness.evict("a", 15)
+    harness.open_session("b", tokens(300, seed=1))
+    harness.run()
+    harness.finalize("a", tokens(80, seed=2), max_tokens=1)
+    harness.finalize("b", tokens(100, seed=3), max_tokens=1)
+    harness.run()
+    assert harness.scheduler.stream_stats().preemptions["swap"] >= 2
     harness.check_drained()
 
 
