@@ -1,7 +1,7 @@
 """What computing tokens costs, in seconds.
 
-Prices come from a hardware profile, or, without one, from the engine's own steps: a single rate
-that follows what was measured. They steer the order of work and the choice of victims; answers
+Prices come from a hardware profile, or, without one, from the engine's own steps: a line through
+what the latest ones took. They steer the order of work and the choice of victims; answers
 never depend on them.
 """
 
@@ -16,10 +16,13 @@ __all__ = ["CostModel"]
 
 # A mid-sized model on one GPU; replaced by what the first steps show.
 _FIRST_TOKEN_S = 1e-4
+_FIRST_TOKENS = 1000
 # Where nothing was measured: what a PCIe 4.0 x16 link moves.
 _COPY_BYTES_PER_S = 20e9
-_SMALLEST_SAMPLE_TOKENS = 32
-_SMOOTHING = 0.1
+# Weight of a step relative to the one after it.
+_FADING = 0.98
+# A line is drawn only through steps whose lengths differ by a tenth.
+_LEAST_SPREAD = 0.01
 
 
 class CostModel:
@@ -35,12 +38,27 @@ class CostModel:
         self._overhead_s = profile.prefill.step_overhead_s if profile else 0.0
         self._token_s = profile.prefill.token_s if profile else _FIRST_TOKEN_S
         self._context_s = profile.prefill.token_context_s if profile else 0.0
+        # Fading sums over steps: weights, tokens, their squares, seconds, tokens times seconds.
+        self._sums = _terms(_FIRST_TOKENS, _FIRST_TOKENS * _FIRST_TOKEN_S)
+
+    @property
+    def overhead_tokens(self) -> float:
+        """How many tokens a step could compute in the time that every step costs."""
+        return self._overhead_s / self._token_s
 
     def observe(self, tokens: int, seconds: float) -> None:
         """Take a step's length into account, where there is no profile."""
-        if not self._learns or tokens < _SMALLEST_SAMPLE_TOKENS or seconds <= 0.0:
+        if not self._learns or tokens <= 0 or seconds <= 0.0:
             return
-        self._token_s += _SMOOTHING * (seconds / tokens - self._token_s)
+        terms = zip(self._sums, _terms(tokens, seconds), strict=True)
+        self._sums = n, t, tt, s, ts = tuple(_FADING * before + now for before, now in terms)
+        spread = n * tt - t * t
+        slope = (n * ts - t * s) / spread if spread > _LEAST_SPREAD * t * t else 0.0
+        overhead_s = (s - slope * t) / n
+        if slope > 0.0 and overhead_s >= 0.0:
+            self._token_s, self._overhead_s = slope, overhead_s
+        else:
+            self._token_s, self._overhead_s = ts / tt, 0.0
 
     def prefill_s(self, tokens: int, context: int = 0) -> float:
         """Return the seconds that ``tokens`` behind ``context`` computed ones add to a step."""
@@ -74,3 +92,8 @@ class CostModel:
         assert self.profile.swap is not None
         profiled_bytes = self.profile.kv_bytes_per_token * self.profile.swap.block_tokens
         return blocks * block_bytes / profiled_bytes
+
+
+def _terms(tokens: int, seconds: float) -> tuple[float, ...]:
+    """Return what a step adds to the sums of a least-squares line."""
+    return (1.0, float(tokens), float(tokens * tokens), seconds, tokens * seconds)

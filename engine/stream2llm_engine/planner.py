@@ -98,6 +98,7 @@ def plan_step(
     token_budget: int,
     slots: int,
     open_budget: Callable[[int, int], int] | None = None,
+    added_budget: Callable[[int, int, int], int] | None = None,
 ) -> StepPlan:
     """Plan one step.
 
@@ -108,6 +109,9 @@ def plan_step(
         slots: Requests the model runner can hold.
         open_budget: Gives the tokens that open sessions may compute in all, from the tokens that
             finalized requests got and the budget left; default: the budget left.
+        added_budget: Gives the tokens that further finalized requests may add to a step, from the
+            number of those that it completes, of those that wait, and the budget left; default: the
+            budget left.
 
     Returns:
         The plan; its grants fit once the victims have given up their blocks.
@@ -117,6 +121,7 @@ def plan_step(
     final_tokens = token_budget - walk.token_budget
     in_bulk, refused = walk.size, False
     open_left: int | None = None
+    finals = _FinalTokens(ranked, ledger, in_bulk, added_budget)
     for request_id in islice(ranked, len(walk.plan.grants), None):
         if walk.exhausted:
             break
@@ -125,9 +130,12 @@ def plan_step(
                 refused |= ledger.is_final(request_id)
             continue
         if ledger.is_final(request_id):
-            granted = walk.grant(request_id, ledger.wanted_tokens(request_id))
-            final_tokens += granted
-            refused |= not granted
+            wanted = ledger.wanted_tokens(request_id)
+            if tokens := finals.allowed(wanted, walk.token_budget):
+                granted = walk.grant(request_id, tokens)
+                final_tokens += granted
+                refused |= not granted
+                finals.note(granted, wanted)
             continue
         if open_left is None:
             left = walk.token_budget
@@ -137,11 +145,54 @@ def plan_step(
             open_left -= walk.grant(request_id, tokens)
     if refused and walk.size == in_bulk and ledger.waive():
         return plan_step(
-            ranked, ledger, token_budget=token_budget, slots=slots, open_budget=open_budget
+            ranked,
+            ledger,
+            token_budget=token_budget,
+            slots=slots,
+            open_budget=open_budget,
+            added_budget=added_budget,
         )
     if open_left and not final_tokens:
         walk.fill_with_unsettled(ranked, open_left)
     return walk.finished()
+
+
+class _FinalTokens:
+    """What finalized requests may add to a step that completes better-ranked ones."""
+
+    # Who is further back changes little about what may be added.
+    _MOST_COUNTED = 64
+
+    def __init__(
+        self,
+        ranked: Sequence[str],
+        ledger: BlockLedger,
+        first: int,
+        budget: Callable[[int, int, int], int] | None,
+    ) -> None:
+        self._behind = islice(ranked, first, first + self._MOST_COUNTED)
+        self._ledger = ledger
+        self._budget = budget
+        self._waiting: int | None = None
+        self._seen = 0
+        self._finishing = 0
+        self._added = 0
+
+    def allowed(self, wanted: int, left: int) -> int:
+        """Return how many of the wanted tokens the next request may compute."""
+        if self._budget is None or not self._finishing:
+            return wanted
+        if self._waiting is None:
+            self._waiting = sum(map(self._ledger.is_final, self._behind))
+        waiting = max(1, self._waiting - self._seen)
+        return max(0, min(wanted, self._budget(self._finishing, waiting, left) - self._added))
+
+    def note(self, granted: int, wanted: int) -> None:
+        """Take note of what a request got."""
+        self._seen += 1
+        if self._finishing:
+            self._added += granted
+        self._finishing += granted == wanted > 0
 
 
 class _Walk:

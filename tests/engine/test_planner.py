@@ -95,8 +95,16 @@ def plan(
     budget: int = 100,
     slots: int = 8,
     open_budget: Callable[[int, int], int] | None = None,
+    added_budget: Callable[[int, int, int], int] | None = None,
 ) -> StepPlan:
-    return plan_step(list(ranked), pool, token_budget=budget, slots=slots, open_budget=open_budget)
+    return plan_step(
+        list(ranked),
+        pool,
+        token_budget=budget,
+        slots=slots,
+        open_budget=open_budget,
+        added_budget=added_budget,
+    )
 
 
 def test_grants_follow_the_ranking_until_the_budget_ends() -> None:
@@ -199,6 +207,28 @@ def test_open_sessions_share_their_own_budget() -> None:
 
     assert plan(pool, "abc", open_budget=open_budget).grants == {"a": 30, "b": 50, "c": 10}
     assert seen == [(30, 70)]
+
+
+def test_prompts_that_a_step_completes_wait_for_little_else() -> None:
+    pool = Pool(total=100, wanted={"a": 30, "b": 30, "c": 90, "d": 200})
+    seen: list[tuple[int, int, int]] = []
+
+    def added_budget(finishing: int, waiting: int, left: int) -> int:
+        seen.append((finishing, waiting, left))
+        return 50
+
+    grants = plan(pool, "abcd", budget=200, added_budget=added_budget).grants
+    assert grants == {"a": 30, "b": 30, "c": 20}
+    assert seen == [(1, 3, 170), (2, 2, 140), (2, 1, 120)]
+
+
+def test_who_is_not_completed_waits_for_nobody() -> None:
+    pool = Pool(total=100, wanted={"a": 200, "b": 30})
+    assert plan(pool, "ab", budget=150, added_budget=lambda *_: 0).grants == {"a": 150}
+    assert plan(pool, "ab", budget=220, added_budget=lambda *_: 0).grants == {"a": 200}
+    pool.open.add("a")
+    grants = plan(pool, "ab", budget=250, open_budget=lambda *_: 40, added_budget=lambda *_: 0)
+    assert grants.grants == {"a": 40, "b": 30}
 
 
 def test_unsettled_tokens_are_computed_only_when_nothing_is_final() -> None:

@@ -78,6 +78,20 @@ class Policy(ABC):
         All keys of a policy have the same length.
         """
 
+    def added_token_budget(
+        self, finishing: int, waiting: int, token_budget: int, cost: CostModel
+    ) -> int:
+        """Return how many tokens finalized prompts may add to a step that completes others.
+
+        Args:
+            finishing: Better-ranked prompts that the step completes.
+            waiting: Finalized prompts behind them, this one included.
+            token_budget: Tokens that the step still has.
+            cost: Prices of the hardware.
+        """
+        del finishing, waiting, cost
+        return token_budget
+
     def open_token_budget(self, final_tokens: int, token_budget: int, cost: CostModel) -> int:
         """Return how many tokens open sessions may compute in a step.
 

@@ -24,6 +24,9 @@ class ShortestRemainingPrefill(Policy):
     Open sessions go by the time at which their prompt is expected to be complete (earliest deadline
     first). In a step that serves finalized prompts, they get only what makes it a little longer.
 
+    A prompt that a step completes waits for all that is added to the step. So finalized prompts are
+    added only as far as the steps that this saves to everyone behind are worth the wait.
+
     KV is taken for finalized prompts alone, from the victims that will miss it least. What an open
     session takes early another has to compute again, so open ones live off free blocks, and new
     ones leave a reserve to those that are further on.
@@ -46,6 +49,12 @@ class ShortestRemainingPrefill(Policy):
         if request.finalized:
             return (0.0, request.remaining_s + self.AGING * request.last_event_s)
         return (1.0, request.expected_final_s)
+
+    def added_token_budget(
+        self, finishing: int, waiting: int, token_budget: int, cost: CostModel
+    ) -> int:
+        """Return what costs those who finish no more time than those who wait are spared."""
+        return min(token_budget, int(cost.overhead_tokens * waiting / finishing))
 
     def open_token_budget(self, final_tokens: int, token_budget: int, cost: CostModel) -> int:
         """Return what keeps the step short for finalized prompts, present or to come."""

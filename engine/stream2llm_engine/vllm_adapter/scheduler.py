@@ -186,6 +186,7 @@ class StreamSchedulerMixin(SwappingMixin):
             # vLLM stops admitting at its own limit; a plan beyond it would evict for nothing.
             slots=min(self.max_num_active_reqs, self.max_num_running_reqs),
             open_budget=self._open_budget,
+            added_budget=self._added_budget,
         )
 
     def _evict(self, plan: StepPlan) -> None:

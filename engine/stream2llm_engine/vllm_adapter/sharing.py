@@ -127,6 +127,10 @@ class SharingMixin(RankingMixin):
             return token_budget
         return self._policy.open_token_budget(final_tokens, token_budget, self._cost)
 
+    def _added_budget(self, finishing: int, waiting: int, token_budget: int) -> int:
+        """Return how many tokens finalized prompts may add to a step that completes others."""
+        return self._policy.added_token_budget(finishing, waiting, token_budget, self._cost)
+
     def _charge(self, output: SchedulerOutput, prefilling: Sequence[str]) -> None:
         """Count what a step computes for each tenant.
 
