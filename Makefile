@@ -6,7 +6,7 @@ LOCK := requirements/cpu-py311.lock
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock clean
+.PHONY: help install demo bench test check format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ $(STAMP): $(LOCK) pyproject.toml requirements/install.sh
 
 demo: install ## Blocking and streaming side by side on real vLLM: table, answers, timeline picture
 	$(BIN)/stream2llm demo
+
+bench: install ## Measure against stock vLLM on this machine, under 40 minutes; BENCH_ARGS=--quick for under 5
+	$(BIN)/stream2llm bench $(BENCH_ARGS)
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest
@@ -37,4 +40,4 @@ lock: install ## Rewrite the pinned lock file from what is in .venv
 	$(BIN)/pip freeze --exclude-editable | grep -vE '^(pip|wheel)==' > $(LOCK)
 
 clean: ## Remove .venv and every cache
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache demo-output
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache demo-output bench-output

@@ -12,9 +12,11 @@ from stream2llm_rag.errors import RagError
 
 __all__ = [
     "BASELINES",
+    "BoundResult",
     "Capacity",
     "MicroResult",
     "Percentiles",
+    "RequestTimeline",
     "ResultFile",
     "ResultFileError",
     "RunResult",
@@ -61,7 +63,8 @@ class Scenario(_Model):
         name: Unique within a result file.
         workload: Whether prompts are appended to or replaced.
         load: Share of blocking's capacity that arrives, for example 0.78.
-        qps: Arrivals a second, which follow from it.
+        qps: Arrivals a second, which follow from it; other seeds than 0 have rates of their own,
+            so that as many tokens arrive a second.
         pool_tokens: Tokens that the KV pool holds.
         pool_share: The pool as a share of the working set of all open sessions, where it is small
             on purpose; ``None`` where it is ample.
@@ -80,17 +83,57 @@ class Scenario(_Model):
 
 
 class Capacity(_Model):
-    """The highest arrival rate at which blocking keeps up, by bisection.
+    """The highest arrival rate at which blocking keeps up: what it answers when it never idles.
 
     Attributes:
-        workload: What was sent.
-        qps: That rate.
-        probes: Rates that were tried, and whether the backlog stayed bounded.
+        scenario: Whose prompts were sent, all at once, with seed 0.
+        queries: How many.
+        tokens: Tokens of those prompts.
+        drain_s: Seconds until the last one was answered.
+        qps: Queries a second, the capacity.
     """
 
-    workload: Literal["crawler", "anns"]
+    scenario: str
+    queries: int
+    tokens: int
+    drain_s: float
     qps: float
-    probes: list[tuple[float, bool]] = Field(default_factory=list)
+
+
+class BoundResult(_Model):
+    """First tokens on a machine with nothing else to do.
+
+    Attributes:
+        scenario: Whose queries were asked, one after the other.
+        order: Order of documents in the prompt.
+        seed: Seed of the trace.
+        stride: Every how many queries were asked.
+        samples: Seconds from the last event to the first token, all before it being in place.
+    """
+
+    scenario: str
+    order: Literal["stable", "rank"] | None = None
+    seed: int
+    stride: int
+    samples: list[float]
+
+
+class RequestTimeline(_Model):
+    """What happened to one request, in seconds since it arrived.
+
+    Attributes:
+        policy: Who answered it.
+        final_s: When its context was final.
+        token_s: When each token of the answer came.
+        prefills_s: Begin and end of each stretch from sending a chunk to its KV being in place.
+        arrivals_s: When parts of the context arrived.
+    """
+
+    policy: str
+    final_s: float
+    token_s: list[float]
+    prefills_s: list[tuple[float, float]] = Field(default_factory=list)
+    arrivals_s: list[float] = Field(default_factory=list)
 
 
 class RunResult(_Model):
@@ -107,8 +150,8 @@ class RunResult(_Model):
         time_to_first_token_s: First token since the query arrived.
         inter_token_s: Gaps between tokens of answers; empty for answers of one token.
         bound_s: First token since the final context on a machine with nothing else to do.
-        samples: What the percentiles are taken of, under their names. A query that failed is
-            missing from all of them.
+        samples: What the percentiles are taken of, under their names; gaps between tokens come
+            answer by answer. A query that failed is missing from all of them.
         failed: Queries without an answer.
         note: Why they failed, or what is special about the run.
         completion_s: From the first arrival to the last answer.
@@ -180,7 +223,7 @@ class MicroResult(_Model):
 
     name: str
     unit: Literal["s", "bytes", "ratio"]
-    samples: list[float]
+    samples: list[float] = Field(min_length=1)
     parameters: dict[str, float | str] = Field(default_factory=dict)
 
     @property
@@ -200,9 +243,12 @@ class ResultFile(_Model):
         model: What the model is, in words.
         scenarios: Traffic that was played.
         capacity: How the rates of arrival were found.
+        bounds: First tokens on an idle machine, by scenario, order and seed.
         runs: One entry a system, scenario, order and seed.
+        timelines: One request of the first scenario, by system.
         traffic: Ordinary requests.
         micro: Small measurements.
+        small: Which groups of small measurements are there.
         bound: First token since the final context on an idle machine, over all runs.
     """
 
@@ -213,9 +259,12 @@ class ResultFile(_Model):
     model: str = ""
     scenarios: list[Scenario] = Field(default_factory=list)
     capacity: list[Capacity] = Field(default_factory=list)
+    bounds: list[BoundResult] = Field(default_factory=list)
     runs: list[RunResult] = Field(default_factory=list)
+    timelines: list[RequestTimeline] = Field(default_factory=list)
     traffic: list[TrafficResult] = Field(default_factory=list)
     micro: list[MicroResult] = Field(default_factory=list)
+    small: list[str] = Field(default_factory=list)
     bound: Percentiles = Percentiles()
 
     def scenario(self, name: str) -> Scenario:

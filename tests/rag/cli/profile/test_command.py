@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from stream2llm_engine import EngineConfig
 from stream2llm_profiles import load_profile
-from stream2llm_rag.cli import app
+from stream2llm_rag.cli.app import app
 from tests.support.models import save_random_llama
 
 

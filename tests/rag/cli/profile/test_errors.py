@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from stream2llm_rag.cli import app
+from stream2llm_rag.cli.app import app
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from stream2llm_rag.cli import app
+from stream2llm_rag.cli.app import app
 
 QUERIES = 30
 

@@ -1,0 +1,45 @@
+"""How long steps take on two cores, roughly; the meter corrects for the machine it runs on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream2llm_bench.scenarios import Plan, Traffic
+
+__all__ = ["bound_estimate_s", "capacity_estimate_s", "plan_estimate_s", "play_estimate_s"]
+
+_START_S = 15.0
+_QUERY_S = 0.3
+_CRAWL_S = 4.0
+
+
+def capacity_estimate_s(traffic: Traffic) -> float:
+    """Return the seconds of finding a scenario's capacity."""
+    return _START_S + _QUERY_S * traffic.queries
+
+
+def bound_estimate_s(traffic: Traffic, stride: int) -> float:
+    """Return the seconds of asking an idle machine for one trace."""
+    return _QUERY_S * traffic.queries / stride
+
+
+def play_estimate_s(queries: int, load: float) -> float:
+    """Return the seconds of one trace."""
+    return _CRAWL_S + _QUERY_S * queries / load
+
+
+def plan_estimate_s(plan: Plan) -> float:
+    """Return the seconds of all traces of a plan, starts of engines included."""
+    seconds = 0.0
+    for traffic in plan.traffic:
+        if not traffic.capacity_of:
+            seconds += capacity_estimate_s(traffic)
+        systems = {system for system, _ in traffic.systems}
+        seconds += _START_S * len(systems)
+        orders = {order for _, order in traffic.systems}
+        stride = plan.stride_of(traffic)
+        seconds += len(orders) * len(plan.seeds) * bound_estimate_s(traffic, stride)
+        traces = sum(len(plan.seeds_of(traffic, system)) for system, _ in traffic.systems)
+        seconds += traces * play_estimate_s(traffic.queries, traffic.load)
+    return seconds
