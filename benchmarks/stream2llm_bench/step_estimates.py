@@ -16,7 +16,7 @@ _CRAWL_S = 4.0
 
 def capacity_estimate_s(traffic: Traffic) -> float:
     """Return the seconds of finding a scenario's capacity."""
-    return _START_S + _QUERY_S * traffic.queries
+    return _QUERY_S * traffic.queries
 
 
 def bound_estimate_s(traffic: Traffic, stride: int) -> float:
@@ -31,12 +31,13 @@ def play_estimate_s(queries: int, load: float) -> float:
 
 def plan_estimate_s(plan: Plan) -> float:
     """Return the seconds of all traces of a plan, starts of engines included."""
-    seconds = 0.0
+    engines = {
+        (system, traffic.pool_share) for traffic in plan.traffic for system, _ in traffic.systems
+    }
+    seconds = _START_S * len(engines)
     for traffic in plan.traffic:
         if not traffic.capacity_of:
             seconds += capacity_estimate_s(traffic)
-        systems = {system for system, _ in traffic.systems}
-        seconds += _START_S * len(systems)
         orders = {order for _, order in traffic.systems}
         stride = plan.stride_of(traffic)
         seconds += len(orders) * len(plan.seeds) * bound_estimate_s(traffic, stride)
