@@ -15,7 +15,13 @@ from stream2llm_bench.results import (
     Scenario,
     percentiles,
 )
-from stream2llm_bench.scenarios import BLOCK_SIZE, MAX_MODEL_LEN, pool_tokens, queries_of
+from stream2llm_bench.scenarios import (
+    BLOCK_SIZE,
+    MAX_MODEL_LEN,
+    TOKEN_BUDGET,
+    pool_tokens,
+    queries_of,
+)
 from stream2llm_bench.step_estimates import (
     bound_estimate_s,
     capacity_estimate_s,
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchRun"]
 
-_TOKEN_BUDGET = 512
 _PATIENCE_S = 60.0
 _OURS = "srpt"
 _PREEMPTION = "auto"
@@ -250,7 +255,7 @@ class BenchRun:
             block_size=BLOCK_SIZE,
             # vLLM wants room for one sequence of that length.
             max_model_len=min(MAX_MODEL_LEN, scenario.pool_tokens),
-            token_budget=_TOKEN_BUDGET,
+            token_budget=TOKEN_BUDGET,
         )
         common = {"size": size, "vocabulary": self._machine.vocabulary}
         if system == "streaming_input":

@@ -1,9 +1,10 @@
 """The traffic that is played, scaled to a machine with few cores.
 
-Tokens are a twelfth of the published traces', which keeps a chunk several times the overhead of a
-step, as it is with a large model on a GPU. Retrieval takes four fifths of the published time: about
-thirty times the prefill of its prompt on two cores. With Llama-3.1-8B on two H200 that is sixty, so
-streaming has less time to hide in here. Everything else is as in :mod:`stream2llm_rag.workloads`.
+Tokens are a twelfth of the published traces', and so is a step, which keeps a chunk several times
+the overhead of a step, as it is with a large model on a GPU. Retrieval takes its published time:
+about forty times the prefill of its prompt on two cores. With Llama-3.1-8B on two H200 that is
+sixty, so streaming has less time to hide in here. Everything else is as in
+:mod:`stream2llm_rag.workloads`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "BLOCK_SIZE",
     "MAX_MODEL_LEN",
     "POLICIES",
+    "TOKEN_BUDGET",
     "Plan",
     "Traffic",
     "all_at_once",
@@ -37,10 +39,10 @@ __all__ = [
 ]
 
 BLOCK_SIZE = 32
-MAX_MODEL_LEN = 8192
+MAX_MODEL_LEN = 6144
+TOKEN_BUDGET = 192
 POLICIES = ("srpt", "fcfs", "lcas", "mcps")
 _TOKEN_SCALE = 1 / 12
-_TIME_SCALE = 0.8
 # A pool for a fifth of the working set still has to hold the longest prompt.
 _PRESSURE_CAP_TOKENS = 2048
 _POOL_TOKENS = 262_144
@@ -104,7 +106,7 @@ def _plain(*systems: str) -> tuple[tuple[str, None], ...]:
 def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
     everyone = _plain("blocking", "warmup", "streaming_input", *POLICIES)
     return (
-        Traffic("crawler-high", "crawler", _HIGH, queries, everyone),
+        Traffic("crawler-high", "crawler", _HIGH, queries, everyone, once=("lcas", "mcps")),
         Traffic(
             "crawler-low",
             "crawler",
@@ -131,7 +133,6 @@ def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
                 ("warmup", "stable"),
                 ("srpt", "stable"),
                 ("srpt", "rank"),
-                ("fcfs", "rank"),
             ),
         ),
         Traffic(
@@ -230,12 +231,13 @@ def in_vocabulary(query: SimulatedQuery, vocabulary: int) -> SimulatedQuery:
 def _workload(scenario: Scenario, order: Literal["stable", "rank"] | None) -> Workload:
     pressed = scenario.pool_share is not None
     shape = AnnsWorkload if scenario.workload == "anns" else CrawlerWorkload
-    longest = _PRESSURE_CAP_TOKENS if pressed else MAX_MODEL_LEN - 128
     published = shape.model_fields["prompt_tokens_median"].default
+    longest = round(CrawlerWorkload.model_fields["prompt_tokens_cap"].default * _TOKEN_SCALE)
+    if pressed:
+        longest = _PRESSURE_CAP_TOKENS
     return shape(
         queries=scenario.queries,
         qps=scenario.qps,
-        delay_multiplier=_TIME_SCALE,
         prompt_tokens_median=published * _TOKEN_SCALE,
         prompt_tokens_cap=longest,
         template_tokens=48,

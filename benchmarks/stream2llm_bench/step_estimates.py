@@ -11,7 +11,7 @@ __all__ = ["bound_estimate_s", "capacity_estimate_s", "plan_estimate_s", "play_e
 
 _START_S = 15.0
 _QUERY_S = 0.3
-_CRAWL_S = 4.0
+_CRAWL_S = 12.0
 
 
 def capacity_estimate_s(traffic: Traffic) -> float:
