@@ -6,7 +6,7 @@ LOCK := requirements/cpu-py311.lock
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test check format lock clean
+.PHONY: help install demo bench docs test check format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ demo: install ## Blocking and streaming side by side on real vLLM: table, answer
 
 bench: install ## Measure against stock vLLM on this machine, under 40 minutes; BENCH_ARGS=--quick for under 5
 	$(BIN)/stream2llm bench $(BENCH_ARGS)
+
+docs: install ## Build the documentation into site
+	$(BIN)/mkdocs build --strict
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest

@@ -1,82 +1,70 @@
-"""Other retrievers as streaming ones."""
+"""What ``StreamingRetriever.wrap`` makes of what it is given."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol, runtime_checkable
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables import Runnable
 
-from langchain_stream2llm._delta import DocumentDelta
-from langchain_stream2llm._documents import from_core
+from langchain_stream2llm._composed import SourceRetriever
+from langchain_stream2llm._documents import to_core
+from langchain_stream2llm._ensemble import Ensemble, EnsembleStream
+from langchain_stream2llm._wrapped import WrappedRetriever
 from langchain_stream2llm.retrievers import StreamingRetriever
+from stream2llm_engine.errors import UnsupportedFeatureError
 from stream2llm_rag.documents import Document as CoreDocument
-from stream2llm_rag.events import Append, ContextEvent
-from stream2llm_rag.prompt import DocumentOrder, ordered_after
-from stream2llm_rag.sources import ContextSource, events_of
+from stream2llm_rag.prompt import DocumentOrder
+from stream2llm_rag.sources import ContextSource, from_retriever
 
-__all__ = ["SourceRetriever", "WrappedRetriever"]
+__all__ = ["streaming"]
 
 
-class WrappedRetriever(StreamingRetriever):
-    """A retriever that answers at once, as a stream of one delta.
+@runtime_checkable
+class _Compression(Protocol):
+    """What is used of ``ContextualCompressionRetriever``, whose package need not be installed."""
 
-    Every call is passed on whole, so that callbacks see one run: the wrapped retriever's own.
+    base_compressor: BaseDocumentCompressor
+    base_retriever: Runnable[str, list[Document]]
+
+
+def streaming(retriever: Any, order: DocumentOrder) -> StreamingRetriever:
+    """Makes a streaming retriever of another one, see ``StreamingRetriever.wrap``.
+
+    Raises:
+        UnsupportedFeatureError: It is no retriever.
     """
-
-    retriever: BaseRetriever
-
-    async def _astream_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
-    ) -> AsyncGenerator[DocumentDelta, None]:
-        async for delta in self.astream(query, {"callbacks": run_manager.get_child()}):
-            yield delta
-
-    async def astream(
-        self, input: str, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncGenerator[DocumentDelta, None]:
-        """Yields what the retriever returns."""
-        async for documents in self.retriever.astream(input, config, **kwargs):
-            yield DocumentDelta.of(documents)
-
-    async def ainvoke(
-        self, input: str, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> list[Document]:
-        """Calls the retriever."""
-        return await self.retriever.ainvoke(input, config, **kwargs)
-
-    def invoke(
-        self, input: str, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> list[Document]:
-        """Calls the retriever."""
-        return self.retriever.invoke(input, config, **kwargs)
+    match retriever:
+        case StreamingRetriever():
+            return retriever
+        case BaseLoader():
+            return SourceRetriever(source=_loaded(retriever))
+        case Ensemble():
+            members = [streaming(member, order) for member in retriever.retrievers]
+            return EnsembleStream(ensemble=retriever, retrievers=members, order=order)
+        case _Compression():
+            first_stage = streaming(retriever.base_retriever, order)
+            return first_stage.with_reranker(retriever.base_compressor, order=order)
+        case Runnable():
+            return WrappedRetriever(retriever=retriever)
+        case _:
+            msg = (
+                f"{retriever!r} is no retriever: give a LangChain retriever or document loader,"
+                " or make one of a context source with StreamingRetriever.from_source"
+            )
+            raise UnsupportedFeatureError(msg)
 
 
-class SourceRetriever(StreamingRetriever):
-    """A context source of the core, such as a crawl, a merge or a staged vector search."""
+def _loaded(loader: BaseLoader) -> ContextSource:
+    async def aload(query: str) -> AsyncIterator[tuple[CoreDocument, ...]]:
+        async for document in loader.alazy_load():
+            yield to_core([document])
 
-    source: ContextSource
-    order: DocumentOrder = "stable"
+    def load(query: str) -> Iterator[tuple[CoreDocument, ...]]:
+        for document in loader.lazy_load():
+            yield to_core([document])
 
-    async def _astream_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
-    ) -> AsyncGenerator[DocumentDelta, None]:
-        documents: tuple[CoreDocument, ...] = ()
-        async with aclosing(events_of(self.source, query)) as events:
-            async for event in events:
-                before, documents = documents, ordered_after(documents, event, self.order)
-                yield self._delta(event, before, documents)
-
-    def _delta(
-        self,
-        event: ContextEvent,
-        before: tuple[CoreDocument, ...],
-        after: tuple[CoreDocument, ...],
-    ) -> DocumentDelta:
-        if self.order == "rank" and not isinstance(event, Append):
-            return DocumentDelta(map(from_core, after), retract=(old.id for old in before))
-        known = {document.id: document for document in before}
-        changed = [from_core(new) for new in after if known.get(new.id) != new]
-        return DocumentDelta(changed, retract=known.keys() - {new.id for new in after})
+    only_blocks = type(loader).alazy_load is BaseLoader.alazy_load
+    retrieve = load if only_blocks else aload
+    retrieve.__qualname__ = type(loader).__qualname__  # which errors show
+    return from_retriever(retrieve)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.documents import Document
 
+from stream2llm_engine.errors import InvalidRequestError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["DocumentDelta"]
 
@@ -37,6 +39,37 @@ class DocumentDelta(list[Document]):
         """Returns ``documents`` as a delta; a plain list brings new ones only."""
         return documents if isinstance(documents, DocumentDelta) else cls(documents)
 
+    @classmethod
+    def between(cls, before: Sequence[Document], after: Sequence[Document]) -> DocumentDelta:
+        """Returns a delta that turns ``before`` into ``after``.
+
+        Documents at the head of both stay; the first that is somewhere else, and what had to move
+        for it, goes and comes back.
+
+        Raises:
+            InvalidRequestError: A document without an id would have to go or to move.
+        """
+        retract = set[str]()
+        changed = list[Document]()
+        position = 0
+        for document in before:
+            newer = after[position] if position < len(after) else None
+            if newer is not None and _is_version(newer, document):
+                position += 1
+                if newer != document:
+                    changed.append(newer)
+            elif document.id:
+                retract.add(document.id)
+            else:
+                msg = f"a document without an id cannot be retracted, give it one: {document!r}"
+                raise InvalidRequestError(msg)
+        return cls([*changed, *after[position:]], retract=retract)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it neither adds nor replaces nor drops a document."""
+        return not self and not self.retract
+
     # Narrower than list's: a list of anything else has no ids to merge by.
     def __add__(self, other: list[Any], /) -> DocumentDelta:  # type: ignore[override]
         return _merge(self, other)
@@ -53,6 +86,10 @@ class DocumentDelta(list[Document]):
     def __repr__(self) -> str:
         retract = f", retract={sorted(self.retract)!r}" if self.retract else ""
         return f"DocumentDelta({super().__repr__()}{retract})"
+
+
+def _is_version(document: Document, other: Document) -> bool:
+    return document.id == other.id if document.id or other.id else document == other
 
 
 def _merge(earlier: list[Document], later: list[Document]) -> DocumentDelta:

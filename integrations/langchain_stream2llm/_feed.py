@@ -62,6 +62,7 @@ async def _feed(live: LivePrompt, found: AsyncIterator[list[Document]]) -> None:
         try:
             async for documents in found:
                 live.add(documents)
+                await live.context.room()
         finally:
             if isinstance(found, AsyncGenerator):
                 await found.aclose()
@@ -76,6 +77,7 @@ def _feed_blocking(
                 msg = "the retrieval was cancelled; start it again"
                 raise ContextSourceError(msg)
             live.add(documents)
+            live.context.room_sync()
 
 
 @contextmanager

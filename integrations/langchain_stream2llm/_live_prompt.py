@@ -13,14 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
-from langchain_core.prompt_values import ChatPromptValue, PromptValue
+from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableLambda
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import PrivateAttr
 
-from langchain_stream2llm._delta import DocumentDelta
-from langchain_stream2llm._documents import to_core
+from langchain_stream2llm._events import EventLog
+from langchain_stream2llm._pace import PacedContext
+from langchain_stream2llm._transient import TransientPromptValue, refuse_to_store
 from stream2llm_engine.errors import UnsupportedFeatureError
-from stream2llm_rag import Append, LiveContext, PromptTemplateError, Update
+from stream2llm_rag import PromptTemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from langchain_stream2llm._context_prompt import ContextPrompt
+    from langchain_stream2llm._delta import DocumentDelta
+    from stream2llm_rag import Append, Update
 
 __all__ = ["LivePrompt", "LivePromptValue", "find_live_prompt", "materialize", "open_live_prompt"]
 
@@ -42,17 +45,19 @@ class LivePrompt:
 
     def __init__(self, prompt: ContextPrompt) -> None:
         self.prompt = prompt
-        self.context = LiveContext()
-        self._documents = DocumentDelta()
+        self.context = PacedContext()
+        self._log = EventLog()
 
-    def add(self, delta: list[Document]) -> Append | Update:
-        """Takes in what the retriever found, and returns it as an event."""
-        before = self.context.documents
-        self._documents += delta
-        after = to_core(self._documents)
-        grown = after[: len(before)] == before
-        event = Append(documents=after[len(before) :]) if grown else Update(documents=after)
-        self.context.put(event)
+    @property
+    def documents(self) -> DocumentDelta:
+        """What was retrieved so far, as the retriever gave it."""
+        return self._log.documents
+
+    def add(self, delta: list[Document]) -> Append | Update | None:
+        """Takes in what the retriever found, and returns it as an event, if it changes anything."""
+        event = self._log.take(delta)
+        if event is not None:
+            self.context.put(event)
         return event
 
     def messages(self) -> list[BaseMessage]:
@@ -72,6 +77,9 @@ class LivePrompt:
             raise self.context.error
         return self.prompt.filled(self.prompt.context_format.text(self.context.documents))
 
+    def __repr__(self) -> str:
+        return f"LivePrompt({self.context!r})"
+
     def __copy__(self) -> Self:
         return self
 
@@ -79,24 +87,13 @@ class LivePrompt:
         return self
 
     def __reduce__(self) -> NoReturn:
-        msg = (
-            "a prompt whose context is still arriving cannot be stored or sent to another process;"
-            " put `materialize` before the step that does"
-        )
-        raise UnsupportedFeatureError(msg)
+        refuse_to_store()
 
 
-class LivePromptValue(PromptValue):
+class LivePromptValue(TransientPromptValue):
     """A ``LivePrompt`` as LangChain passes prompts; readable once the context is complete."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    live: LivePrompt = Field(exclude=True)
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Returns False: a handle is worth nothing outside its process."""
-        return False
+    live: LivePrompt
 
     def to_messages(self) -> list[BaseMessage]:
         """Returns the finished prompt.
@@ -105,14 +102,6 @@ class LivePromptValue(PromptValue):
             UnsupportedFeatureError: The context is still arriving.
         """
         return self.live.messages()
-
-    def to_string(self) -> str:
-        """Returns the finished prompt as text.
-
-        Raises:
-            UnsupportedFeatureError: The context is still arriving.
-        """
-        return ChatPromptValue(messages=self.to_messages()).to_string()
 
 
 class _LiveHumanMessage(HumanMessage):

@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 
 from langchain_stream2llm._live_model import LiveChatModel
 from langchain_stream2llm._live_prompt import materialize
+from langchain_stream2llm._scheduling import without_scheduling
 
 __all__ = ["reading_live_prompts"]
 
@@ -32,8 +33,10 @@ def reading_live_prompts(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
                 "fallbacks": [reading_live_prompts(fallback) for fallback in llm.fallbacks],
             }
         )
-    if isinstance(llm, RunnableBindingBase) and not _reads(llm):
+    if isinstance(llm, RunnableBindingBase):
         return llm.model_copy(update={"bound": reading_live_prompts(llm.bound)})
+    if isinstance(llm, RunnableSequence):
+        return llm.model_copy(update={"first": reading_live_prompts(llm.first)})
     return llm if _reads(llm) else _Waiting(bound=llm)
 
 
@@ -41,10 +44,6 @@ def _reads(llm: Runnable[Any, Any]) -> bool:
     match llm:
         case LiveChatModel() | _Waiting():
             return True
-        case RunnableBindingBase():
-            return _reads(llm.bound)
-        case RunnableSequence():
-            return _reads(llm.first)
         case DynamicRunnable():
             return _reads(llm.default)
         case _:
@@ -52,25 +51,33 @@ def _reads(llm: Runnable[Any, Any]) -> bool:
 
 
 class _Waiting(RunnableSerializable[Any, Any]):
-    """``materialize | bound``, but options of a call reach the model."""
+    """``materialize | bound``, but options of a call reach the model.
+
+    Not those that say how to schedule it: the model shares no engine of ours.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     bound: Runnable[Any, Any]
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return self.bound.invoke(materialize.invoke(input), config, **kwargs)
+        return self.bound.invoke(materialize.invoke(input), config, **without_scheduling(kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return await self.bound.ainvoke(await materialize.ainvoke(input), config, **kwargs)
+        return await self.bound.ainvoke(
+            await materialize.ainvoke(input), config, **without_scheduling(kwargs)
+        )
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        yield from self.bound.stream(materialize.invoke(input), config, **kwargs)
+        yield from self.bound.stream(
+            materialize.invoke(input), config, **without_scheduling(kwargs)
+        )
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        async for chunk in self.bound.astream(await materialize.ainvoke(input), config, **kwargs):
+        options = without_scheduling(kwargs)
+        async for chunk in self.bound.astream(await materialize.ainvoke(input), config, **options):
             yield chunk

@@ -3,18 +3,18 @@
 from typing import Self
 
 from langchain_core.messages import BaseMessage
-from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from pydantic import Field, InstanceOf
 
 from langchain_stream2llm._context_prompt import ContextPrompt
 from langchain_stream2llm._delta import DocumentDelta
 from langchain_stream2llm._documents import to_core
+from langchain_stream2llm._transient import TransientPromptValue
 from stream2llm_engine.errors import UnsupportedFeatureError
 
 __all__ = ["StreamedPromptValue"]
 
 
-class StreamedPromptValue(PromptValue):
+class StreamedPromptValue(TransientPromptValue):
     """A piece of a prompt; pieces add up with ``+`` to the prompt an ordinary template gives.
 
     Attributes:
@@ -22,13 +22,8 @@ class StreamedPromptValue(PromptValue):
         documents: What this piece adds to the context.
     """
 
-    prompt: InstanceOf[ContextPrompt] | None = Field(default=None, exclude=True)
-    documents: InstanceOf[DocumentDelta] = Field(default_factory=DocumentDelta, exclude=True)
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Returns False: pieces live for one call."""
-        return False
+    prompt: InstanceOf[ContextPrompt] | None = None
+    documents: InstanceOf[DocumentDelta] = Field(default_factory=DocumentDelta)
 
     def __add__(self, other: Self) -> Self:
         return type(self)(
@@ -45,7 +40,3 @@ class StreamedPromptValue(PromptValue):
             msg = "this is a piece of a prompt; add it to the pieces before it with `+`"
             raise UnsupportedFeatureError(msg)
         return self.prompt.filled(self.prompt.context_format.text(to_core(self.documents)))
-
-    def to_string(self) -> str:
-        """Returns the prompt as text."""
-        return ChatPromptValue(messages=self.to_messages()).to_string()

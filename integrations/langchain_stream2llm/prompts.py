@@ -31,6 +31,10 @@ class StreamingChatPromptTemplate(RunnableSerializable[dict[str, Any], PromptVal
     streamed chain it passes the text around the context on as soon as every other variable is
     known, and then each document; a model that is not made for this gets the whole prompt.
 
+    LangChain runs the steps of such a chain one after the other unless it is streamed, and does not
+    stop a retriever when nobody wants the answer any more. ``create_streaming_rag_chain`` overlaps
+    in every method and stops everything at once.
+
     ```python
     prompt = StreamingChatPromptTemplate.from_messages(
         [("system", "Answer from these documents: {context}"), ("human", "{question}")]
@@ -56,6 +60,15 @@ class StreamingChatPromptTemplate(RunnableSerializable[dict[str, Any], PromptVal
     def from_messages(cls, messages: list[MessageLikeRepresentation], **fields: Any) -> Self:
         """Makes the prompt of messages, as ``ChatPromptTemplate.from_messages`` takes them."""
         return cls(prompt=ChatPromptTemplate.from_messages(messages), **fields)
+
+    @classmethod
+    def from_template(cls, template: str, **fields: Any) -> Self:
+        """Makes the prompt of one human message."""
+        return cls(prompt=ChatPromptTemplate.from_template(template), **fields)
+
+    def partial(self, **values: Any) -> Self:
+        """Returns the prompt with some variables filled in, by values or by functions."""
+        return self.model_copy(update={"prompt": self.prompt.partial(**values)})
 
     def invoke(
         self, input: _Values, config: RunnableConfig | None = None, **kwargs: Any

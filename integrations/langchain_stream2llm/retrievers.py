@@ -1,23 +1,26 @@
 """Retrievers that yield documents while they are still searching."""
 
-import inspect
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForRetrieverRun,
     CallbackManagerForRetrieverRun,
 )
-from langchain_core.documents import Document
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from langchain_stream2llm._background import iterate, run_retrieval
 from langchain_stream2llm._delta import DocumentDelta
+from langchain_stream2llm._options import accepted
+from langchain_stream2llm._top import Top
+from stream2llm_engine.errors import InvalidRequestError
 from stream2llm_rag.prompt import DocumentOrder
 from stream2llm_rag.sources import ContextSource
 
@@ -38,13 +41,13 @@ class StreamingRetriever(BaseRetriever):
             async for page in crawl(query):
                 yield [Document(page_content=page.text, id=page.url)]
     ```
+
+    Attributes:
+        k: Return the first so many documents only; ``k`` of a call goes first. The generator gets
+            it if it has a parameter ``k``, and needs not follow it.
     """
 
-    _accepted: ClassVar[frozenset[str]] = frozenset()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._accepted = frozenset(inspect.signature(cls._astream_documents).parameters)
+    k: int | None = None
 
     @abstractmethod
     def _astream_documents(
@@ -60,17 +63,32 @@ class StreamingRetriever(BaseRetriever):
             Lists of new documents, or ``DocumentDelta`` to replace and retract earlier ones.
         """
 
+    # -- made of others --------------------------------------------------------------------------
+
     @staticmethod
-    def wrap(retriever: BaseRetriever) -> "StreamingRetriever":
-        """Gives any retriever the interface of a streaming one.
+    def wrap(
+        retriever: Runnable[str, list[Document]] | BaseLoader, *, order: DocumentOrder = "rank"
+    ) -> "StreamingRetriever":
+        """Makes a streaming retriever of any other, or of a document loader.
 
-        What a retriever returns at once arrives as one delta; callbacks see that retriever's run.
+        - A document loader streams what it loads, whatever the query.
+        - LangChain's ``EnsembleRetriever`` streams what its members find as they find it, and then
+          the fused ranking.
+        - Its ``ContextualCompressionRetriever`` streams what its retriever finds, and then what the
+          compressor makes of that.
+        - Whatever else returns its documents at once streams one delta. Callbacks see that
+          retriever's run, errors are its own, and one without an async implementation runs in a
+          thread, not on the event loop.
+
+        Args:
+            retriever: What to call.
+            order: Where a ranking comes at the end: ``"rank"`` follows it, as the retriever itself
+                would. With ``"stable"`` documents stay where they are as long as they are in, so
+                that the model has to compute less again.
         """
-        from langchain_stream2llm._adapters import WrappedRetriever
+        from langchain_stream2llm._adapters import streaming
 
-        if isinstance(retriever, StreamingRetriever):
-            return retriever
-        return WrappedRetriever(retriever=retriever)
+        return streaming(retriever, order)
 
     @staticmethod
     def from_source(source: ContextSource, order: DocumentOrder = "stable") -> "StreamingRetriever":
@@ -81,21 +99,85 @@ class StreamingRetriever(BaseRetriever):
             order: ``"stable"`` keeps documents where they are when a later event ranks them anew,
                 so that less is computed twice; ``"rank"`` follows the source.
         """
-        from langchain_stream2llm._adapters import SourceRetriever
+        from langchain_stream2llm._composed import SourceRetriever
 
         return SourceRetriever(source=source, order=order)
+
+    @staticmethod
+    def merge(
+        *retrievers: Runnable[str, list[Document]] | BaseLoader,
+        on_error: Literal["skip", "fail"] = "skip",
+        order: DocumentOrder = "stable",
+    ) -> "StreamingRetriever":
+        """Runs retrievers side by side and streams what they find in the order it arrives.
+
+        A document that several find is there once: the same id, or without ids the same text.
+
+        Args:
+            *retrievers: At least one, of the kinds that ``wrap`` takes.
+            on_error: ``"skip"`` logs a warning when one fails, keeps what it found and goes on;
+                when all fail, the last error is raised. ``"fail"`` stops all when one fails.
+            order: ``"stable"`` is the order of arrival. With ``"rank"`` documents of the retriever
+                given first stand in front, whenever they come: the same documents then always make
+                the same prompt, but the model computes again what had to move.
+        """
+        from langchain_stream2llm._composed import MergedRetriever
+
+        if not retrievers:
+            msg = "merge() takes at least one retriever"
+            raise InvalidRequestError(msg)
+        members = [StreamingRetriever.wrap(retriever) for retriever in retrievers]
+        return MergedRetriever(retrievers=members, on_error=on_error, order=order)
+
+    def with_reranker(
+        self, compressor: BaseDocumentCompressor, *, order: DocumentOrder = "stable"
+    ) -> "StreamingRetriever":
+        """Streams what this retriever finds, and then what a reranker or compressor keeps of it.
+
+        The model computes the first stage's documents while the reranker runs.
+
+        Args:
+            compressor: Any LangChain document compressor; a synchronous one runs in a thread.
+            order: ``"stable"`` leaves the documents that stay where they are, so that the model has
+                to compute again only what is behind the first one dropped; ``"rank"`` moves them
+                into the reranker's order.
+        """
+        from langchain_stream2llm._composed import RerankedRetriever
+
+        return RerankedRetriever(retriever=self, compressor=compressor, order=order)
+
+    def with_time_limit(
+        self, timeout_s: float, *, on_timeout: Literal["finish", "fail"] = "finish"
+    ) -> "StreamingRetriever":
+        """Ends this retriever's search after a time.
+
+        Args:
+            timeout_s: Seconds from the call on.
+            on_timeout: ``"finish"`` goes on with the documents that came in time, ``"fail"`` raises
+                ``ContextTimeoutError``.
+        """
+        from langchain_stream2llm._composed import TimeLimitedRetriever
+
+        return TimeLimitedRetriever(retriever=self, timeout_s=timeout_s, on_timeout=on_timeout)
+
+    # -- LangChain's methods ---------------------------------------------------------------------
 
     async def astream(
         self, input: str, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncGenerator[DocumentDelta, None]:
-        """Yields documents while they are found; the deltas add up to what ``ainvoke`` returns."""
+        """Yields documents while they are found; the deltas add up to what ``ainvoke`` returns.
+
+        At least one delta comes, an empty one if nothing was found.
+        """
         run_manager = await self._start(input, ensure_config(config), kwargs)
-        total = DocumentDelta()
+        total, came = DocumentDelta(), False
         try:
             async with aclosing(self._deltas(input, run_manager, kwargs)) as deltas:
                 async for delta in deltas:
-                    total += delta
+                    total, came = total + delta, True
                     yield delta
+            if not came:
+                yield DocumentDelta()
         except BaseException as error:
             await run_manager.on_retriever_error(error)
             raise
@@ -127,14 +209,23 @@ class StreamingRetriever(BaseRetriever):
     async def _deltas(
         self, query: str, run_manager: AsyncCallbackManagerForRetrieverRun, kwargs: dict[str, Any]
     ) -> AsyncGenerator[DocumentDelta, None]:
-        accepted = {name: value for name, value in kwargs.items() if name in self._accepted}
-        found = self._astream_documents(query, run_manager=run_manager, **accepted)
+        k, options = self._limited(kwargs)
+        top = Top(k)
+        find = self._astream_documents
+        found = find(query, run_manager=run_manager, **accepted(find, options))
         try:
             async for documents in found:
-                yield DocumentDelta.of(documents)
+                delta = top.take(documents)
+                if not delta.changes_nothing:
+                    yield delta
         finally:
             if isinstance(found, AsyncGenerator):
                 await found.aclose()
+
+    def _limited(self, options: Mapping[str, Any]) -> tuple[int | None, dict[str, Any]]:
+        """Returns how many documents a call wants, and its options with that among them."""
+        k = self.k if options.get("k") is None else options["k"]
+        return k, {**options, **({} if k is None else {"k": k})}
 
     async def _start(
         self, query: str, config: RunnableConfig, kwargs: dict[str, Any]

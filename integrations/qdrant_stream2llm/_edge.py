@@ -1,6 +1,5 @@
 """An embedded Qdrant index (Qdrant Edge, the Rust engine in this process) as a context source."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -8,11 +7,23 @@ from typing import Any, Self
 
 import qdrant_edge as edge
 
-from qdrant_stream2llm._embed import SyncEmbed, as_vector, embed_query
-from qdrant_stream2llm._payload import PayloadKeys, document_payload, point_id
-from qdrant_stream2llm._stages import Stage, run_stages
+from qdrant_stream2llm._edge_index import (
+    BM25,
+    bm25_query,
+    create_index,
+    edge_query,
+    edge_request,
+    index_points,
+    open_index,
+)
+from qdrant_stream2llm._embed import SyncEmbed, document_vectors
+from qdrant_stream2llm._emission import Early
+from qdrant_stream2llm._failures import search_errors
+from qdrant_stream2llm._ladder import Ladder
+from qdrant_stream2llm._payload import PayloadKeys, PayloadReader
+from qdrant_stream2llm._stages import AnyStage, Hybrid, Stage
 from stream2llm_rag import Append, Document, Update
-from stream2llm_rag.sources import typed_errors
+from stream2llm_rag.sources import run_in_thread, typed_errors
 
 __all__ = ["EdgeSource"]
 
@@ -27,34 +38,46 @@ class EdgeSource:
 
     Args:
         path: The index's directory.
-        embed: Turns a list of texts into vectors.
-        stages: Queries to run one after the other; one is right for an index in memory.
-        query_filter: A ``qdrant_edge.Filter`` for every stage.
+        embed: Turns a list of texts into vectors; or an embedding object of LangChain or
+            LlamaIndex.
+        stages: As ``QdrantSource`` takes them; one search is right for an index in memory. In an
+            index with keyword vectors ``Stage(using=BM25)`` searches these.
+        query_filter: A ``qdrant_edge.Filter`` for every search that has none of its own.
         payload_keys: Where payloads hold text, id and metadata.
+        early: As ``QdrantSource`` takes it.
+        document_prefill_s: As ``QdrantSource`` takes it.
 
     Raises:
-        ContextSourceError: The directory holds no index, or another process has it open.
+        IndexNotFoundError: The directory holds no index.
+        IndexInUseError: Another process has it open.
+        ContextSourceError: The index cannot be read.
+        ValueError: The stages cannot follow each other, or name a collection.
     """
 
     def __init__(
         self,
         path: str | Path,
         embed: SyncEmbed,
-        stages: Sequence[Stage] = (Stage(),),
+        stages: Sequence[AnyStage] = (Stage(),),
         *,
         query_filter: edge.Filter | None = None,
-        payload_keys: PayloadKeys | None = None,
+        payload_keys: PayloadReader | None = None,
+        early: Early = "settled",
+        document_prefill_s: float = 0.01,
     ) -> None:
-        if not stages:
-            msg = "EdgeSource needs at least one stage"
-            raise ValueError(msg)
         self._path = Path(path)
         self._embed = embed
-        self._stages = tuple(stages)
         self._filter = query_filter
-        self._keys = payload_keys or PayloadKeys()
-        with typed_errors(f"opening the index in {self._path}"):
-            self._shard = edge.EdgeShard.load(str(path))
+        self._reader = payload_keys or PayloadKeys()
+        self._ladder = Ladder(
+            repr(self),
+            tuple(_own_stage(stage) for stage in stages),
+            embed,
+            self._search,
+            early=early,
+            document_prefill_s=document_prefill_s,
+        )
+        self._shard, self._keywords = open_index(self._path)
 
     @classmethod
     def create(
@@ -62,9 +85,10 @@ class EdgeSource:
         path: str | Path,
         documents: Iterable[Document],
         embed: SyncEmbed,
-        stages: Sequence[Stage] = (Stage(),),
+        stages: Sequence[AnyStage] = (Stage(),),
         *,
         quantized: bool = False,
+        keywords: bool = False,
         **options: Any,
     ) -> Self:
         """Makes an index of ``documents`` and opens it.
@@ -72,9 +96,10 @@ class EdgeSource:
         Args:
             path: Directory of the new index.
             documents: At least one document: the first one's vector tells the dimension.
-            embed: Turns a list of texts into vectors.
+            embed: As the constructor takes it.
             stages: As the constructor takes them.
             quantized: Keep 8-bit vectors beside the original ones, for stages that rescore.
+            keywords: Keep keyword vectors (BM25) beside the dense ones, for hybrid search.
             **options: As the constructor takes them.
 
         Raises:
@@ -86,9 +111,8 @@ class EdgeSource:
             if not documents:
                 msg = "there are no documents to index"
                 raise ValueError(msg)
-            (vector,) = embed([documents[0].text])
-            Path(path).mkdir(parents=True, exist_ok=True)
-            edge.EdgeShard.create(str(path), _config(len(vector), quantized=quantized)).close()
+            (vector,) = document_vectors(embed, [documents[0].text])
+            create_index(Path(path), len(vector), quantized=quantized, keywords=keywords)
         source = cls(path, embed, stages, **options)
         source.upsert(documents)
         source.optimize()
@@ -98,17 +122,15 @@ class EdgeSource:
         """Adds documents; those whose ids are there are replaced. Written to disk when it returns.
 
         Raises:
+            VectorMismatchError: The index was made with another embedding.
             ContextSourceError: Embedding or writing failed.
         """
         documents = list(documents)
-        with typed_errors(f"adding documents to {self!r}"):
+        with search_errors(f"adding documents to {self!r}"):
             for start in range(0, len(documents), _BATCH):
                 batch = documents[start : start + _BATCH]
-                vectors = self._embed([document.text for document in batch])
-                points = [
-                    edge.Point(point_id(document), as_vector(vector), document_payload(document))
-                    for document, vector in zip(batch, vectors, strict=True)
-                ]
+                vectors = document_vectors(self._embed, [document.text for document in batch])
+                points = index_points(batch, vectors, keywords=self._keywords)
                 self._shard.update(edge.UpdateOperation.upsert_points(points))
             self._shard.flush()
 
@@ -121,33 +143,21 @@ class EdgeSource:
         """Releases the directory."""
         self._shard.close()
 
-    async def stream(self, query: str) -> AsyncGenerator[Append | Update, None]:
+    def stream(self, query: str) -> AsyncGenerator[Append | Update, None]:
         """Retrieves for ``query``, embedding and searching in threads.
 
         Raises:
-            ContextSourceError: Embedding or searching failed, or a point has no text.
+            VectorMismatchError: The index was made with another embedding, or has no such vector.
+            ContextSourceError: Embedding, searching or reranking failed, or a point has no text.
         """
-        with typed_errors(f"embedding the query for {self!r}"):
-            vector = await embed_query(self._embed, query)
+        return self._ladder.stream(query)
 
-        async def query_stage(stage: Stage) -> tuple[Document, ...]:
-            return await asyncio.to_thread(self._query, vector, stage)
-
-        async for event in run_stages(repr(self), self._stages, query_stage):
-            yield event
-
-    def _query(self, vector: list[float], stage: Stage) -> tuple[Document, ...]:
-        request = edge.QueryRequest(
-            limit=stage.limit,
-            query=edge.Query.Nearest(vector),
-            params=_search_params(stage),
-            filter=self._filter,
-            score_threshold=stage.score_threshold,
-            with_payload=True,
-        )
+    async def _search(self, stage: Stage, vector: Any) -> tuple[Document, ...]:
+        with search_errors(f"searching {self!r}"):
+            request = edge_request(stage, edge_query(vector, stage.using), self._filter)
+            points = await run_in_thread(lambda: self._shard.query(request))
         return tuple(
-            self._keys.document(str(point.id), point.payload, point.score)
-            for point in self._shard.query(request)
+            self._reader.document(str(point.id), point.payload, point.score) for point in points
         )
 
     def __enter__(self) -> Self:
@@ -165,27 +175,16 @@ class EdgeSource:
         return f"EdgeSource({str(self._path)!r})"
 
 
-def _config(size: int, *, quantized: bool) -> edge.EdgeConfig:
-    vectors = edge.EdgeVectorParams(size=size, distance=edge.Distance.Cosine)
-    if not quantized:
-        return edge.EdgeConfig(vectors=vectors)
-    # Only indexed segments are quantized, and a small one is not indexed by default.
-    return edge.EdgeConfig(
-        vectors=vectors,
-        quantization_config=edge.ScalarQuantizationConfig(
-            type=edge.ScalarType.Int8, always_ram=True
-        ),
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=1),
-        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=1),
-    )
-
-
-def _search_params(stage: Stage) -> edge.SearchParams:
-    quantization = edge.QuantizationSearchParams(
-        rescore=stage.rescore, oversampling=stage.oversampling
-    )
-    return edge.SearchParams(
-        hnsw_ef=stage.hnsw_ef,
-        exact=stage.exact,
-        quantization=quantization if stage.quantized else None,
-    )
+def _own_stage(stage: AnyStage) -> AnyStage:
+    """Gives keyword searches their embedding and refuses what needs a server."""
+    if isinstance(stage, Hybrid):
+        searches = tuple(_own_stage(search) for search in stage.searches)
+        return stage.model_copy(update={"searches": searches})
+    if not isinstance(stage, Stage):
+        return stage
+    if stage.collection is not None:
+        msg = "an EdgeSource has one collection; merge() several sources to search several indexes"
+        raise ValueError(msg)
+    if stage.using == BM25 and stage.embed is None:
+        return stage.model_copy(update={"embed": bm25_query})
+    return stage

@@ -2,15 +2,34 @@
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from stream2llm_rag import ContextSourceError, Document
 
-__all__ = ["PayloadKeys", "document_payload", "point_id"]
+__all__ = [
+    "PayloadKeys",
+    "PayloadReader",
+    "document_payload",
+    "point_id",
+]
 
 _NAMESPACE = uuid.UUID("8f0f5f4e-6c3e-5d0a-9d0a-7c6f7e0a2b11")
+
+
+class PayloadReader(Protocol):
+    """Makes documents of points."""
+
+    def document(
+        self, point: str, payload: Mapping[str, Any] | None, score: float | None
+    ) -> Document:
+        """Makes a document of a point.
+
+        Raises:
+            ContextSourceError: The payload has no text.
+        """
+        ...
 
 
 class PayloadKeys(BaseModel):

@@ -10,10 +10,11 @@ from stream2llm_rag.events import Append, Update, ranked_after
 from stream2llm_rag.sources._protocol import ContextSource, events_of, typed_errors
 from stream2llm_rag.sources._thread import run_in_thread
 
-__all__ = ["Reranker", "rerank"]
+__all__ = ["Reranker", "rerank", "reranked"]
 
 _Ranked: TypeAlias = Sequence[Document]
 Reranker: TypeAlias = Callable[[str, tuple[Document, ...]], _Ranked | Awaitable[_Ranked]]
+"""Takes the query and the ranked documents and returns those to keep, best first."""
 
 
 def rerank(source: ContextSource, reranker: Reranker) -> ContextSource:
@@ -30,6 +31,21 @@ def rerank(source: ContextSource, reranker: Reranker) -> ContextSource:
     return _Reranked(source, reranker)
 
 
+async def reranked(
+    reranker: Reranker, query: str, documents: tuple[Document, ...]
+) -> tuple[Document, ...]:
+    """Calls a reranker, sync or async, off the event loop.
+
+    Raises:
+        ContextSourceError: It failed.
+    """
+    with typed_errors("the reranker"):
+        if inspect.iscoroutinefunction(reranker):
+            return tuple(cast("_Ranked", await reranker(query, documents)))
+        ranked = await run_in_thread(lambda: reranker(query, documents))
+        return tuple(await ranked if inspect.isawaitable(ranked) else ranked)
+
+
 class _Reranked:
     def __init__(self, source: ContextSource, reranker: Reranker) -> None:
         self._source = source
@@ -42,14 +58,7 @@ class _Reranked:
                 documents = ranked_after(documents, event)
                 yield event
         if documents:
-            yield Update(documents=tuple(await self._rank(query, documents)))
-
-    async def _rank(self, query: str, documents: tuple[Document, ...]) -> _Ranked:
-        with typed_errors("the reranker"):
-            if inspect.iscoroutinefunction(self._reranker):
-                return cast("_Ranked", await self._reranker(query, documents))
-            ranked = await run_in_thread(lambda: self._reranker(query, documents))
-            return await ranked if inspect.isawaitable(ranked) else ranked
+            yield Update(documents=await reranked(self._reranker, query, documents))
 
     def __repr__(self) -> str:
         return f"rerank({self._source!r})"

@@ -10,6 +10,7 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -111,10 +112,10 @@ async def test_sampling_options_of_the_model_and_of_the_call(engine: FakeEngine)
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"tools": []}, UnsupportedFeatureError),
-        ({"n": 2}, UnsupportedFeatureError),
+        ({"temprature": 1}, UnsupportedFeatureError),
         ({"model": "another"}, UnsupportedFeatureError),
         ({"temperature": -1}, InvalidRequestError),
+        ({"prompt_logprobs": -7}, InvalidRequestError),
     ],
 )
 async def test_options_that_cannot_be_followed_are_errors(
@@ -129,15 +130,18 @@ async def test_options_that_cannot_be_followed_are_errors(
     "message",
     [
         HumanMessage([{"type": "image", "url": "http://x/y.png"}]),
-        ToolMessage("x", tool_call_id="1"),
-        AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}]),
+        HumanMessage([{"type": "tool_use", "id": "1", "name": "f", "input": {}}]),
+        AIMessage([{"type": "image", "url": "http://x/y.png"}]),
+        ToolMessage([{"type": "image", "url": "http://x/y.png"}], tool_call_id="1"),
+        FunctionMessage(content="x", name="f"),
     ],
 )
-async def test_messages_that_are_not_text_are_errors(
-    llm: ChatStream2LLM, message: BaseMessage
+async def test_messages_with_something_else_than_text_are_errors(
+    llm: ChatStream2LLM, engine: FakeEngine, message: BaseMessage
 ) -> None:
-    with pytest.raises(UnsupportedFeatureError):
+    with pytest.raises(UnsupportedFeatureError, match=r"content blocks of type|messages of type"):
         await llm.ainvoke([message])
+    assert not engine.sessions
 
 
 async def test_the_chat_template_may_be_replaced_and_given_variables(engine: FakeEngine) -> None:

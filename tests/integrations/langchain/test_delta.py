@@ -1,12 +1,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.runnables import AddableDict
 
 from langchain_stream2llm import DocumentDelta
+from stream2llm_engine import InvalidRequestError
 from tests.integrations.langchain.fakes import docs
 
 _document = st.builds(
@@ -67,6 +69,33 @@ def test_langchain_adds_streamed_deltas_up() -> None:
 
 def test_a_delta_shows_what_it_retracts() -> None:
     assert repr(DocumentDelta(retract=["b", "a"])) == "DocumentDelta([], retract=['a', 'b'])"
+
+
+_ranking = st.lists(
+    st.builds(Document, id=st.sampled_from("abcde"), page_content=st.sampled_from(["one", "two"])),
+    unique_by=lambda document: document.id,
+)
+
+
+@given(_ranking, _ranking)
+def test_the_delta_between_two_lists_leads_from_one_to_the_other(
+    before: list[Document], after: list[Document]
+) -> None:
+    delta = DocumentDelta.between(before, after)
+    assert list(DocumentDelta(before) + delta) == after
+    assert delta.changes_nothing == (before == after)
+
+
+def test_the_delta_between_two_lists_leaves_what_stays_where_it_is() -> None:
+    delta = DocumentDelta.between(docs(a="A", b="B", c="C"), docs(b="B2", c="C", d="D"))
+    assert texts(delta) == ["B2", "D"]
+    assert delta.retract == {"a"}
+
+
+def test_documents_without_an_id_may_stay_but_not_go() -> None:
+    assert DocumentDelta.between(docs("A"), docs("A", "B")) == docs("B")
+    with pytest.raises(InvalidRequestError, match="without an id"):
+        DocumentDelta.between(docs("A", "B"), docs("B"))
 
 
 @given(_delta, _delta, _delta)

@@ -95,6 +95,14 @@ def test_growth_is_an_append_and_any_other_change_an_update() -> None:
     assert [document.text for document in live.context.documents] == ["a", "c"]
 
 
+def test_what_changes_nothing_is_no_event() -> None:
+    live = live_prompt().live
+    live.add(docs(a="A"))
+    assert live.add([]) is None
+    assert live.add(DocumentDelta(docs(a="A"), retract=["b"])) is None
+    assert live.documents == docs(a="A")
+
+
 def test_repeated_documents_are_repeated_in_the_prompt() -> None:
     live = live_prompt().live
     live.add(docs("same", "same"))
@@ -125,7 +133,11 @@ def test_a_handle_is_copied_by_reference_and_never_stored() -> None:
     assert copy.copy(value.live) is value.live
     with pytest.raises(UnsupportedFeatureError, match="materialize"):
         pickle.dumps(value)
+    for dump in (value.model_dump, value.model_dump_json):
+        with pytest.raises(ValueError, match="materialize"):
+            dump()
     assert dumpd(value)["type"] == "not_implemented"
+    assert "open" in repr(value), "which is what traces show"
 
 
 def test_the_context_may_stand_in_a_text_block() -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import Field
 
 from langchain_stream2llm import (
@@ -28,9 +27,6 @@ from stream2llm_engine import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import AIMessage
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
@@ -204,42 +200,3 @@ async def test_nothing_is_left_behind_when_consumers_leave(
         while (stats := await engine.stats()).running or stats.open_sessions:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await engine.check_integrity()
-
-
-class TestChatModel(ChatModelIntegrationTests):
-    """LangChain's own suite, with everything on that the model claims."""
-
-    engine: StreamEngine
-
-    @pytest.fixture(autouse=True)
-    def _use(self, engine: StreamEngine) -> None:
-        self.engine = engine
-
-    @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatStream2LLM
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"engine": self.engine, "max_tokens": 12, "sampling": {"min_tokens": 8}}
-
-    @property
-    def supports_model_override(self) -> bool:
-        return False
-
-    @property
-    def supported_usage_metadata_details(self) -> Any:
-        return {"invoke": ["cache_read_input"], "stream": ["cache_read_input"]}
-
-    def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
-        llm = ChatStream2LLM(engine=self.engine, max_tokens=2)
-        question = "Which rivers are there? " * 30
-        llm.invoke(question)
-        if not stream:
-            message = llm.invoke(question)
-        else:
-            chunks = list(llm.stream(question))
-            message = sum(chunks[1:], chunks[0])
-        assert message.usage_metadata is not None
-        assert message.usage_metadata["input_token_details"]["cache_read"] > 0
-        return message

@@ -1,27 +1,21 @@
+"""The base class: one generator, every LangChain method."""
+
 import asyncio
-from collections.abc import Sequence
+import copy
+import pickle
 from typing import Any
 
 import pytest
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
 
 from langchain_stream2llm import DocumentDelta, StreamingRetriever
-from stream2llm_rag import Append, Document, Update
-from stream2llm_rag.prompt import DocumentOrder
-from stream2llm_rag.sources import replay
+from langchain_stream2llm._top import Top
+from stream2llm_engine import InvalidRequestError
+from tests.integrations.langchain.calls import EVERY_RETRIEVAL, call, chunks_of
 from tests.integrations.langchain.fakes import Recorder, ScriptedRetriever, docs, eventually
-
-
-class ListRetriever(BaseRetriever):
-    """An ordinary retriever."""
-
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> Any:
-        return docs(f"about {query}", "more")
-
-
-def texts(documents: Sequence[Any]) -> Any:
-    return [document.page_content for document in documents]
+from tests.integrations.langchain.stand_ins import CountingRetriever, texts
 
 
 @pytest.fixture
@@ -31,28 +25,12 @@ def retriever() -> ScriptedRetriever:
     )
 
 
-async def call(
-    retriever: BaseRetriever, how: str, config: RunnableConfig | None = None, **kwargs: Any
-) -> Any:
-    """Returns the documents of one retrieval."""
-    match how:
-        case "invoke":
-            return await asyncio.to_thread(retriever.invoke, "q", config, **kwargs)
-        case "ainvoke":
-            return await retriever.ainvoke("q", config, **kwargs)
-        case "stream":
-            chunks = await asyncio.to_thread(lambda: list(retriever.stream("q", config, **kwargs)))
-        case _:
-            chunks = [chunk async for chunk in retriever.astream("q", config, **kwargs)]
-    return sum(chunks, DocumentDelta())
-
-
-@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+@EVERY_RETRIEVAL
 async def test_every_method_gives_the_same_documents_and_one_run(
     retriever: ScriptedRetriever, how: str
 ) -> None:
     recorder = Recorder()
-    assert texts(await call(retriever, how, {"callbacks": [recorder]})) == ["B2", "end"]
+    assert texts(await call(retriever, how, "q", {"callbacks": [recorder]})) == ["B2", "end"]
     assert recorder.names == ["retriever_start", "retriever_end"]
     assert texts(recorder.documents) == ["B2", "end"]
 
@@ -63,19 +41,18 @@ async def test_streamed_documents_come_one_delta_at_a_time(retriever: ScriptedRe
     assert retriever.emitted == [0]
 
 
-@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+@EVERY_RETRIEVAL
+async def test_a_search_that_finds_nothing_gives_an_empty_list(how: str) -> None:
+    assert await call(ScriptedRetriever(deltas=[]), how, "q") == []
+
+
+@EVERY_RETRIEVAL
 async def test_an_error_reaches_the_caller_and_the_callbacks_once(how: str) -> None:
     recorder = Recorder()
     retriever = ScriptedRetriever(deltas=[docs("a"), ValueError("index gone")])
     with pytest.raises(ValueError, match="index gone"):
-        await call(retriever, how, {"callbacks": [recorder]})
+        await call(retriever, how, "q", {"callbacks": [recorder]})
     assert recorder.names == ["retriever_start", "retriever_error"]
-
-
-@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
-async def test_keyword_arguments_reach_a_generator_that_takes_them(how: str) -> None:
-    retriever = ScriptedRetriever(deltas=[docs("a", "b")])
-    assert texts(await call(retriever, how, k=1, unknown=2)) == ["a"]
 
 
 async def test_leaving_the_stream_early_stops_the_search() -> None:
@@ -106,50 +83,70 @@ async def test_a_retriever_that_waits_for_itself_is_told_so() -> None:
     assert texts(await Nested().ainvoke("q")) == ["a"]
 
 
-@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
-async def test_a_wrapped_retriever_stays_one_run(how: str) -> None:
-    recorder = Recorder()
-    wrapped = StreamingRetriever.wrap(ListRetriever())
-    assert texts(await call(wrapped, how, {"callbacks": [recorder]})) == ["about q", "more"]
-    assert recorder.names == ["retriever_start", "retriever_end"]
+# -- options of a call ----------------------------------------------------------------------------
 
 
-async def test_a_wrapped_retriever_has_the_generator_too() -> None:
-    wrapped = StreamingRetriever.wrap(ListRetriever())
-    assert [type(delta) async for delta in wrapped.astream("q")] == [DocumentDelta]
-    assert StreamingRetriever.wrap(wrapped) is wrapped
+class OptionsRetriever(StreamingRetriever):
+    async def _astream_documents(self, query: str, *, run_manager: Any, **options: Any) -> Any:
+        yield docs(str(sorted(options.items())))
 
 
-def core(*names: str) -> Any:
-    return tuple(Document(id=name.lower(), text=name, score=1.0) for name in names)
+@EVERY_RETRIEVAL
+async def test_options_reach_a_generator_that_takes_them_and_no_other(how: str) -> None:
+    counting = CountingRetriever()
+    assert texts(await call(counting, how, "q", k=1, unknown=2)) == ["q 0"]
+    assert texts(await call(OptionsRetriever(k=3), how, "q", unit="m")) == [
+        "[('k', 3), ('unit', 'm')]"
+    ]
 
 
-@pytest.mark.parametrize(
-    ("order", "expected"), [("stable", ["B", "C", "A2"]), ("rank", ["C", "A2", "B"])]
+class RankingRetriever(StreamingRetriever):
+    """Knows nothing of ``k``."""
+
+    async def _astream_documents(self, query: str, *, run_manager: Any) -> Any:
+        yield docs(a="A", b="B")
+        yield DocumentDelta(docs(b="B2"), retract=["a"])
+        yield docs("end")
+
+
+@EVERY_RETRIEVAL
+async def test_only_the_first_k_documents_are_there_at_any_time(how: str) -> None:
+    retriever = RankingRetriever(k=1)
+    assert texts(await call(retriever, how, "q")) == ["B2"]
+    assert texts(await call(retriever, how, "q", k=2)) == ["B2", "end"]
+    if how.endswith("stream"):
+        deltas = await chunks_of(retriever, how, "q")
+        assert [texts(delta) for delta in deltas] == [["A"], ["B2"]]
+        assert deltas[1].retract == {"a"}
+
+
+async def test_a_k_that_makes_no_sense_is_an_error(retriever: ScriptedRetriever) -> None:
+    with pytest.raises(InvalidRequestError, match="at least 1"):
+        await retriever.ainvoke("q", k=0)
+
+
+# Ids are unique in each list, as a retriever's are, and texts do not repeat.
+_lists = st.lists(st.sampled_from(["a", "b", "c", "d", None]), max_size=5, unique=True)
+_deltas = st.lists(
+    st.tuples(_lists, st.frozensets(st.sampled_from("abcd")), st.integers(0, 9)), max_size=6
 )
-async def test_a_source_keeps_its_order_or_its_ranking(
-    order: DocumentOrder, expected: list[str]
-) -> None:
-    changed = Document(id="a2", text="A2")
-    source = replay(
-        [
-            (0, Append(documents=core("X", "B"))),
-            (0, Append(documents=core("C"))),
-            (0, Update(documents=(*core("C"), changed, *core("B")))),
+
+
+@given(_deltas, st.integers(1, 4))
+def test_top_k_deltas_add_up_to_the_first_k(steps: list[Any], k: int) -> None:
+    top, everything, shown = Top(k), DocumentDelta(), DocumentDelta()
+    for number, (ids, retract, version) in enumerate(steps):
+        found = [
+            Document(id=name, page_content=f"{name} {version if name else number}") for name in ids
         ]
-    )
-    retriever = StreamingRetriever.from_source(source, order=order)
-    deltas = [delta async for delta in retriever.astream("q")]
-    assert texts(deltas[1]) == ["C"]
-    assert texts(sum(deltas, DocumentDelta())) == expected
-    assert deltas[0][0].metadata == {"score": 1.0}
+        delta = DocumentDelta(found, retract=retract)
+        everything += delta
+        shown += top.take(delta)
+        assert list(shown) == everything[:k]
 
 
-async def test_a_source_may_change_a_documents_text() -> None:
-    updated = Document(id="a", text="A2")
-    source = replay(
-        [(0, Append(documents=core("A", "B"))), (0, Update(documents=(updated, *core("B"))))]
-    )
-    deltas = [delta async for delta in StreamingRetriever.from_source(source).astream("q")]
-    assert texts(deltas[1]) == ["A2"]
-    assert texts(sum(deltas, DocumentDelta())) == ["A2", "B"]
+def test_a_delta_can_be_copied_and_stored() -> None:
+    delta = DocumentDelta(docs(a="A"), retract=["b"])
+    for same in (copy.deepcopy(delta), copy.copy(delta), pickle.loads(pickle.dumps(delta))):
+        assert same == delta
+        assert same.retract == delta.retract

@@ -1,13 +1,11 @@
-"""LangChain's own test suites, as far as they need no model."""
+"""LangChain's own test suite of retrievers."""
 
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
-from langchain_tests.unit_tests import ChatModelUnitTests
 
-from langchain_stream2llm import ChatStream2LLM, StreamingRetriever
+from langchain_stream2llm import StreamingRetriever
 from tests.integrations.langchain.fakes import docs
 
 
@@ -21,16 +19,6 @@ class CountingRetriever(StreamingRetriever):
     ) -> Any:
         for number in range(k or self.k):
             yield docs(f"{query} {number}")
-
-
-class TestChatModel(ChatModelUnitTests):
-    @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatStream2LLM
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "some/model"}
 
 
 class TestRetriever(RetrieversIntegrationTests):

@@ -1,7 +1,8 @@
 """A fake engine with the real one's session interface, retrievers that tests can steer, observers.
 
 The fake computes nothing. It writes down every operation as text, so that a test can say what the
-engine was told and when.
+engine was told and when, and it answers what a test wants: calls of tools, say, which no model that
+can be shipped has learnt to write.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from stream2llm_engine import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from llama_index.core.callbacks.schema import CBEventType
     from llama_index_instrumentation.base import BaseEvent
@@ -40,7 +41,7 @@ PATIENCE_S = 20
 
 
 class CharTokenizer:
-    """One token per character, so that operations read as text."""
+    """One token per character, so that operations read as text; must not block an event loop."""
 
     chat_template = CHAT_TEMPLATE
     bos_token = "^"
@@ -48,49 +49,62 @@ class CharTokenizer:
     added_tokens_decoder: dict[int, Any] = {}  # noqa: RUF012 - the shape of a real one
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        assert asyncio._get_running_loop() is None, "tokenised on an event loop"
         return [ord(character) for character in ("^" if add_special_tokens else "") + text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
 
     def apply_chat_template(
         self, conversation: Sequence[Any], *, tokenize: bool, **kwargs: Any
     ) -> str:
         assert not tokenize
         environment = jinja2.Environment(autoescape=False)
-        return environment.from_string(CHAT_TEMPLATE).render(messages=conversation, **kwargs)
+        template = kwargs.pop("chat_template", CHAT_TEMPLATE)
+        return environment.from_string(template).render(messages=conversation, **kwargs)
 
 
 class FakeSession:
-    """Writes operations down and answers with the engine's reply, word by word."""
+    """Writes operations down and answers with the engine's reply, piece by piece."""
 
-    def __init__(self, engine: FakeEngine, tenant: str) -> None:
-        self.tenant = tenant
+    def __init__(self, engine: FakeEngine, options: dict[str, Any]) -> None:
+        self.options = options
         self.operations: list[tuple[str, str]] = []
+        self.prompt_token_ids: list[int] = []
         self.sampling_params: Any = None
         self.finished = False
         self._engine = engine
-        self._prompt = ""
         self._before_final = 0
-        self._words = 0
+        self._output_tokens = 0
 
     async def append(self, ids: Sequence[int]) -> None:
-        self._note("append", ids)
+        assert ids
+        self._note("append", [*self.prompt_token_ids, *ids], ids)
 
-    async def finalize(
+    async def update(self, ids: Sequence[int]) -> None:
+        assert ids
+        self._note("update", list(ids), ids)
+
+    def finalize(
         self, ids: Sequence[int] = (), sampling_params: Any = None
-    ) -> AsyncIterator[StreamOutput]:
-        self._before_final = len(self._prompt)
-        self._note("finalize", ids)
+    ) -> AsyncGenerator[StreamOutput, None]:
+        self._before_final = len(self.prompt_token_ids)
+        self._note("finalize", [*self.prompt_token_ids, *ids], ids)
         self.sampling_params = sampling_params
-        words = self._engine.reply(self._prompt).split(" ")
-        for i, word in enumerate(words):
-            last = i == len(words) - 1
+        return self._answer()
+
+    async def _answer(self) -> AsyncGenerator[StreamOutput, None]:
+        pieces = self._engine.pieces(self.prompt)
+        for i, (text, token_ids) in enumerate(pieces):
+            last = i == len(pieces) - 1
             await self._engine.decoding.wait()
-            self._words += 1
+            self._output_tokens += len(token_ids)
             self.finished = last
             yield StreamOutput(
                 index=0,
-                text=word if last else word + " ",
-                token_ids=(i,),
-                finish_reason="stop" if last else None,
+                text=text,
+                token_ids=token_ids,
+                finish_reason=self._engine.finish_reason if last else None,
             )
 
     async def __aenter__(self) -> Self:
@@ -98,22 +112,25 @@ class FakeSession:
 
     async def __aexit__(self, *_: object) -> None:
         if not self.finished:
-            self._note("abort", ())
+            self._note("abort", self.prompt_token_ids, ())
+
+    @property
+    def prompt(self) -> str:
+        return str(self._engine.tokenizer.decode(self.prompt_token_ids))
 
     @property
     def stats(self) -> SessionStats:
         return SessionStats(
-            prompt_tokens=len(self._prompt),
+            prompt_tokens=len(self.prompt_token_ids),
             prefilled_before_final=self._before_final,
-            output_tokens=self._words,
+            output_tokens=self._output_tokens,
         )
 
-    def _note(self, kind: str, ids: Sequence[int]) -> None:
-        text = "".join(map(chr, ids))
-        if len(self._prompt) + len(text) > self._engine.max_prompt_tokens:
+    def _note(self, kind: str, prompt: list[int], ids: Sequence[int]) -> None:
+        if len(prompt) > self._engine.max_prompt_tokens:
             raise PromptTooLongError("shorten it")
-        self._prompt += text
-        self.operations.append((kind, text))
+        self.prompt_token_ids = prompt
+        self.operations.append((kind, self._engine.tokenizer.decode(ids)))
         self._engine.noticed()
 
 
@@ -130,15 +147,29 @@ class Gate:
 
 
 class FakeEngine(StreamEngine):
-    """Sessions without a model."""
+    """Sessions without a model.
 
-    def __init__(self, *, reply: str = "one two three", limit: int = 5000) -> None:
-        super().__init__(EngineConfig(model="fake"))
+    Attributes:
+        reply: From the prompt to the answer.
+        finish_reason: Why answers end.
+    """
+
+    def __init__(
+        self,
+        *,
+        reply: str = "one two three",
+        limit: int = 5000,
+        tokenizer: Any = None,
+        max_session_tokens: int | None = None,
+    ) -> None:
+        super().__init__(EngineConfig(model="fake", max_session_tokens=max_session_tokens))
         self.reply: Callable[[str], str] = lambda _: reply
+        self.finish_reason = "stop"
         self.sessions: list[FakeSession] = []
         self.decoding = Gate()
         self.starts = 0
         self._limit = limit
+        self._tokenizer = tokenizer or CharTokenizer()
         self._changed = threading.Condition()
 
     async def start(self) -> None:
@@ -147,8 +178,8 @@ class FakeEngine(StreamEngine):
         self.starts += 1
 
     @property
-    def tokenizer(self) -> CharTokenizer:
-        return CharTokenizer()
+    def tokenizer(self) -> Any:
+        return self._tokenizer
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -156,10 +187,20 @@ class FakeEngine(StreamEngine):
             raise EngineDeadError("not started")
         return self._limit
 
-    async def open_session(self, *_: Any, tenant: str = "default", **__: Any) -> Any:
-        session = FakeSession(self, tenant)
+    async def open_session(self, *_: Any, **options: Any) -> Any:
+        session = FakeSession(self, options)
         self.sessions.append(session)
         return session
+
+    def pieces(self, prompt: str) -> list[tuple[str, tuple[int, ...]]]:
+        """The answer word by word, or token by token if the tokenizer is a real one."""
+        reply = self.reply(prompt)
+        if isinstance(self._tokenizer, CharTokenizer):
+            words = reply.split(" ")
+            spaced = [f"{word} " for word in words[:-1]] + words[-1:]
+            return [(word, (i,)) for i, word in enumerate(spaced)]
+        ids = self._tokenizer.encode(reply, add_special_tokens=False)
+        return [(self._tokenizer.decode([token]), (token,)) for token in ids]
 
     @property
     def operations(self) -> list[tuple[str, str]]:
@@ -169,8 +210,9 @@ class FakeEngine(StreamEngine):
 
     @property
     def prompt(self) -> str:
-        """Everything the only session was sent."""
-        return "".join(text for _, text in self.operations)
+        """The prompt of the only session, as it stands."""
+        (session,) = self.sessions
+        return session.prompt
 
     def noticed(self) -> None:
         with self._changed:
@@ -187,9 +229,11 @@ class FakeEngine(StreamEngine):
 
     async def until_aborted(self) -> None:
         """Waits until the only session is aborted."""
-        await asyncio.to_thread(
-            self.wait_until, lambda: bool(self.sessions) and self.operations[-1][0] == "abort"
-        )
+        await asyncio.to_thread(self.wait_until_aborted)
+
+    def wait_until_aborted(self) -> None:
+        """Waits until the only session is aborted."""
+        self.wait_until(lambda: bool(self.sessions) and ("abort", "") in self.operations)
 
     def sent(self) -> list[str]:
         return [text for session in self.sessions for _, text in session.operations]

@@ -1,11 +1,15 @@
 """Observers of a query see everything an ordinary query engine tells them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from llama_index.core.prompts import PromptTemplate
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.span_handlers import SimpleSpanHandler
 
 from llama_index.llms.stream2llm import Stream2LLM, StreamingQueryEngine
+from stream2llm_rag import ContextSourceError
 from tests.integrations.llama_index.fakes import (
     Callbacks,
     FakeEngine,
@@ -15,6 +19,15 @@ from tests.integrations.llama_index.fakes import (
 )
 
 HOW = ["query", "aquery", "stream", "astream"]
+
+
+@pytest.fixture
+def spans() -> Iterator[SimpleSpanHandler]:
+    dispatcher = get_dispatcher()
+    handler = SimpleSpanHandler()
+    dispatcher.add_span_handler(handler)
+    yield handler
+    dispatcher.span_handlers.remove(handler)
 
 
 async def ask(engine: FakeEngine, callbacks: Callbacks, how: str) -> Any:
@@ -84,7 +97,11 @@ async def test_events_with_live_nodes_can_be_serialised(
 ) -> None:
     await ask(engine, Callbacks(), "aquery")
     start = recorder.of("LLMChatStartEvent")
-    assert start.model_dump()["additional_kwargs"]["live_nodes"].keys() == {"id", "separator"}
+    assert start.model_dump()["additional_kwargs"]["live_nodes"].keys() == {
+        "id",
+        "separator",
+        "order",
+    }
     assert '"live_nodes":{"id":"' in start.model_dump_json()
     assert "LiveNodes(id=" in repr(start.additional_kwargs)
 
@@ -98,3 +115,28 @@ async def test_callbacks_come_in_pairs(engine: FakeEngine, how: str) -> None:
     assert callbacks.seen[:2] == ["query start", "synthesize start"]
     assert [n.text for n in callbacks.payloads["retrieve"]["nodes"]] == ["a", "b"]
     assert callbacks.payloads["llm"]["response"].raw["usage"]["completion_tokens"] == 3
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_the_streamed_retrieval_is_a_span_of_the_query(
+    engine: FakeEngine, spans: SimpleSpanHandler, how: str
+) -> None:
+    await ask(engine, Callbacks(), how)
+    done = {span.id_.rpartition("-")[0].split("-")[0]: span for span in spans.completed_spans}
+    retrieval = done["StreamedRetrieval.stream"]
+    query = done[f"StreamingQueryEngine.{'_query' if how in ('query', 'stream') else '_aquery'}"]
+    assert retrieval.parent_id == query.id_
+    assert spans.dropped_spans == []
+    assert spans.open_spans == {}
+
+
+@pytest.mark.parametrize("how", ["query", "aquery"])
+async def test_a_retrieval_that_fails_ends_every_span(
+    engine: FakeEngine, spans: SimpleSpanHandler, how: str
+) -> None:
+    retriever = ScriptedRetriever([[node("a")], ConnectionError("gone")], engine)
+    query_engine = StreamingQueryEngine.from_args(retriever, llm=Stream2LLM(engine=engine))
+    with pytest.raises(ContextSourceError):
+        query_engine.query("?") if how == "query" else await query_engine.aquery("?")
+    assert spans.open_spans == {}
+    assert any("query" in span.id_ for span in spans.dropped_spans)

@@ -17,9 +17,14 @@ def test_every_public_name_is_there_and_documented() -> None:
     for name in stream2llm.__all__:
         assert getattr(stream2llm, name).__doc__, name
     assert sorted(stream2llm.__all__) == [
+        "ContextAppendEvent",
+        "ContextUpdateEvent",
+        "NodeUpdate",
         "Stream2LLM",
+        "StreamingContextChatEngine",
         "StreamingQueryEngine",
         "StreamingRetriever",
+        "as_streaming_chat_engine",
         "as_streaming_query_engine",
     ]
 

@@ -1,57 +1,25 @@
 """Retrieval and prefill overlap, whichever way a query is asked."""
 
-import asyncio
 from typing import Any
 
 import pytest
 from llama_index.core import Document, MockEmbedding, PromptTemplate, VectorStoreIndex
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.base.response.schema import (
-    AsyncStreamingResponse,
-    StreamingResponse,
-)
+from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.llms import MockLLM
 from llama_index.core.prompts import RichPromptTemplate
-from llama_index.core.query_engine import RetrieverQueryEngine, RouterQueryEngine
-from llama_index.core.response_synthesizers import get_response_synthesizer
-from llama_index.core.schema import NodeWithScore, QueryBundle
-from llama_index.core.selectors import LLMSingleSelector
-from llama_index.core.tools import QueryEngineTool
-from pydantic import BaseModel
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.retrievers import QueryFusionRetriever
 
 from llama_index.llms.stream2llm import (
+    NodeUpdate,
     Stream2LLM,
     StreamingQueryEngine,
     as_streaming_query_engine,
 )
-from stream2llm_engine import PromptTooLongError, UnsupportedFeatureError
-from stream2llm_rag import ContextSourceError, PromptTemplateError
+from stream2llm_engine import UnsupportedFeatureError
+from stream2llm_rag import PromptTemplateError
+from tests.integrations.llama_index.asking import HOW, TEMPLATE, ask, made, texts
 from tests.integrations.llama_index.fakes import FakeEngine, Gate, ScriptedRetriever, node
-
-TEMPLATE = PromptTemplate("Read:\n{context_str}\nQ: {query_str}")
-HOW = ["query", "aquery", "stream", "astream"]
-
-
-def made(llm: Stream2LLM, retriever: Any, how: str = "query", **kwargs: Any) -> Any:
-    kwargs.setdefault("text_qa_template", TEMPLATE)
-    return StreamingQueryEngine.from_args(retriever, llm=llm, streaming="stream" in how, **kwargs)
-
-
-async def ask(query_engine: Any, how: str) -> Any:
-    """Asks in one of the ways; streamed responses are read to the end."""
-    match how:
-        case "query" | "stream":
-            # The loop of this test is running: the call must do without it.
-            response = query_engine.query("what?")
-            return response.get_response() if how == "stream" else response
-        case "aquery":
-            return await query_engine.aquery("what?")
-        case _:
-            return await (await query_engine.aquery("what?")).get_response()
-
-
-def texts(response: Any) -> list[str]:
-    return [source.text for source in response.source_nodes]
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -77,6 +45,65 @@ async def test_nodes_are_sent_while_the_retriever_searches(
     assert report["retrieval_s"] >= 0
     assert report["left_out"] == []
     assert retriever.closed == 1
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_an_update_replaces_nodes_in_the_prompt_and_among_the_sources(
+    llm: Stream2LLM, engine: FakeEngine, how: str
+) -> None:
+    update = NodeUpdate([node("c"), node("a")])
+    retriever = ScriptedRetriever([[node("a"), node("b")], update], engine)
+    response = await ask(made(llm, retriever, how), how)
+    assert engine.operations == [
+        ("append", "<user>Read:\n"),
+        ("append", "a\n\nb"),
+        ("update", "<user>Read:\na\n\nc"),
+        ("finalize", "\nQ: what?</user><assistant>"),
+    ]
+    assert texts(response) == ["c", "a"]
+    assert (response.metadata or {}).keys() == {"id-a", "id-c", "stream2llm"}
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_ranking_is_followed_where_the_retriever_says_so(
+    llm: Stream2LLM, engine: FakeEngine, how: str
+) -> None:
+    retriever = ScriptedRetriever([[node("a"), node("b")], NodeUpdate([node("b"), node("a")])])
+    await ask(made(llm, retriever, how), how)
+    assert "a\n\nb" in engine.prompt
+    assert [kind for kind, _ in engine.operations] == ["append", "append", "finalize"]
+    retriever.order = "rank"
+    engine.sessions.clear()
+    await ask(made(llm, retriever, how), how)
+    assert "b\n\na" in engine.prompt
+
+
+async def test_an_update_may_empty_a_prompt_that_begins_with_the_nodes(
+    llm: Stream2LLM, engine: FakeEngine
+) -> None:
+    """A session, which cannot be empty, then starts anew."""
+    template = PromptTemplate("{context_str}\nQ: {query_str}")
+    llm.chat_template_kwargs = {"chat_template": "{{ messages[0].content }}"}
+    for last, prompt, operation in (
+        ([[node("b")]], "b\nQ: what?", ("update", "b")),
+        # A source without text.
+        ([[node("")]], "\nQ: what?", ("update", "\n")),
+    ):
+        engine.sessions.clear()
+        retriever = ScriptedRetriever([[node("a")], NodeUpdate(), *last])
+        await made(llm, retriever, text_qa_template=template).aquery("what?")
+        assert engine.prompt == prompt
+        assert operation in engine.operations
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_fusion_of_indices_streams(llm: Stream2LLM, engine: FakeEngine, how: str) -> None:
+    slow = ScriptedRetriever([[node("a", 0.9)], [node("b", 0.8)]], engine)
+    fusion = QueryFusionRetriever([slow], llm=MockLLM(), num_queries=1, similarity_top_k=2)
+    response = await ask(made(llm, fusion, how), how)
+    # The retriever goes on only when the engine has got what it found.
+    assert [text for _, text in engine.operations[1:3]] == ["a", "\n\nb"]
+    assert texts(response) == ["a", "b"]
 
 
 def test_no_loop_is_needed(llm: Stream2LLM, engine: FakeEngine) -> None:
@@ -179,7 +206,7 @@ async def test_prompts_can_be_read_and_replaced(llm: Stream2LLM, engine: FakeEng
     for _ in range(2):
         await query_engine.aquery("what?")
     prompt = "<system>Be kind.</system><user>Read:\na\nQ: what?</user><assistant>"
-    assert ["".join(text for _, text in s.operations) for s in engine.sessions] == [prompt] * 2
+    assert [session.prompt for session in engine.sessions] == [prompt] * 2
 
 
 @pytest.mark.parametrize(
@@ -203,27 +230,6 @@ async def test_a_template_that_cannot_hold_the_context_is_refused_by_the_call(
 
 
 @pytest.mark.parametrize("how", HOW)
-async def test_nodes_that_do_not_fit_are_no_sources(how: str) -> None:
-    engine = FakeEngine(limit=90)
-    llm = Stream2LLM(engine=engine, max_tokens=20)
-    retriever = ScriptedRetriever([[node("a")], [node("b" * 80), node("c")]])
-    response = await ask(made(llm, retriever, how), how)
-    assert engine.prompt == "<user>Read:\na\n\nc\nQ: what?</user><assistant>"
-    assert texts(response) == ["a", "c"]
-    metadata = dict(response.metadata or {})
-    assert metadata.pop("stream2llm")["left_out"] == ["id-" + "b" * 80]
-    assert list(metadata) == ["id-a", "id-c"]
-    engine.close()
-
-
-async def test_a_prompt_without_room_for_any_node_is_a_typed_error() -> None:
-    engine = FakeEngine(limit=20)
-    with pytest.raises(PromptTooLongError):
-        await made(Stream2LLM(engine=engine), ScriptedRetriever([])).aquery("what?")
-    engine.close()
-
-
-@pytest.mark.parametrize("how", HOW)
 async def test_without_nodes_the_model_is_not_asked(
     llm: Stream2LLM, engine: FakeEngine, how: str
 ) -> None:
@@ -231,150 +237,3 @@ async def test_without_nodes_the_model_is_not_asked(
     assert response.response == "Empty Response"
     assert response.source_nodes == []
     assert engine.operations == [("append", "<user>Read:\n"), ("abort", "")]
-
-
-# -- errors and leaving --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["query", "aquery"])
-async def test_an_error_of_the_retriever_is_raised_and_the_session_aborted(
-    llm: Stream2LLM, engine: FakeEngine, how: str
-) -> None:
-    retriever = ScriptedRetriever([[node("a")], ConnectionError("gone")], engine)
-    with pytest.raises(ContextSourceError, match="gone") as caught:
-        await ask(made(llm, retriever), how)
-    assert isinstance(caught.value.__cause__, ConnectionError)
-    assert engine.operations[-1] == ("abort", "")
-
-
-@pytest.mark.parametrize("how", ["stream", "astream"])
-async def test_a_streamed_response_raises_when_it_is_read(
-    llm: Stream2LLM, engine: FakeEngine, how: str
-) -> None:
-    retriever = ScriptedRetriever([[node("a")], ConnectionError("gone")], engine)
-    query_engine = made(llm, retriever, how)
-    response: Any = query_engine.query("?") if how == "stream" else await query_engine.aquery("?")
-    await engine.until_aborted()
-    read = response.get_response
-    with pytest.raises(ContextSourceError, match="gone"):
-        read() if how == "stream" else await read()
-
-
-@pytest.mark.parametrize("how", ["query", "aquery"])
-async def test_an_error_of_an_ordinary_retriever_has_the_same_type(
-    llm: Stream2LLM, engine: FakeEngine, how: str
-) -> None:
-    class Broken(BaseRetriever):
-        def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-            raise ConnectionError("gone")
-
-    with pytest.raises(ContextSourceError, match="gone"):
-        await ask(made(llm, Broken()), how)
-    assert engine.operations[-1] == ("abort", "")
-
-
-@pytest.mark.parametrize("read", [False, True])
-@pytest.mark.parametrize("leave", ["close", "drop"])
-async def test_leaving_ends_retrieval_and_answer(
-    llm: Stream2LLM, engine: FakeEngine, leave: str, read: bool
-) -> None:
-    never = Gate()
-    never.open = read
-    engine.reply = lambda _: "word " * 100_000
-    retriever = ScriptedRetriever([[node("a")], never], engine)
-    response = await made(llm, retriever, "stream").aquery("what?")
-    await engine.until_sent("a")
-    if read:
-        await anext(response.response_gen)
-    if leave == "close" and read:
-        await response.response_gen.aclose()
-    del response
-    await engine.until_aborted()
-    async with asyncio.timeout(20):
-        while not retriever.closed:  # noqa: ASYNC110 - another task's state
-            await asyncio.sleep(0.01)
-    me = asyncio.current_task()
-    assert [task for task in asyncio.all_tasks() if task is not me and not task.done()] == []
-
-
-@pytest.mark.parametrize("leave", ["close", "drop"])
-def test_leaving_a_sync_response_ends_retrieval_and_answer(
-    llm: Stream2LLM, engine: FakeEngine, leave: str
-) -> None:
-    engine.reply = lambda _: "word " * 100_000
-    retriever = ScriptedRetriever([[node("a")]], engine)
-    response = made(llm, retriever, "stream").query("what?")
-    next(response.response_gen)
-    if leave == "close":
-        response.response_gen.close()
-    del response
-    engine.wait_until(lambda: engine.operations[-1][0] == "abort")
-
-
-async def test_dropping_a_response_at_once_leaves_nothing(
-    llm: Stream2LLM, engine: FakeEngine
-) -> None:
-    never = Gate()
-    never.open = False
-    await made(llm, ScriptedRetriever([never]), "stream").aquery("what?")
-    await asyncio.sleep(0.1)
-    me = asyncio.current_task()
-    assert [task for task in asyncio.all_tasks() if task is not me and not task.done()] == []
-
-
-async def test_cancelling_a_query_ends_retrieval_and_session(
-    llm: Stream2LLM, engine: FakeEngine
-) -> None:
-    never = Gate()
-    never.open = False
-    retriever = ScriptedRetriever([[node("a")], never], engine)
-    task = asyncio.create_task(made(llm, retriever).aquery("what?"))
-    await engine.until_sent("a")
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await engine.until_aborted()
-    await asyncio.sleep(0.05)
-    assert retriever.closed == 1
-
-
-# -- with the rest of LlamaIndex -----------------------------------------------------------------
-
-
-async def test_what_cannot_be_streamed_into_is_refused(llm: Stream2LLM) -> None:
-    class Answer(BaseModel):
-        text: str
-
-    retriever = ScriptedRetriever([])
-    for kwargs, words in (
-        ({"response_mode": "tree_summarize"}, "compact"),
-        ({"response_mode": "refine"}, "compact"),
-        ({"output_cls": Answer}, "output_cls"),
-    ):
-        with pytest.raises(UnsupportedFeatureError, match=words):
-            made(llm, retriever, **kwargs)
-    with pytest.raises(UnsupportedFeatureError, match="MockLLM"):
-        StreamingQueryEngine.from_args(retriever, llm=MockLLM())
-
-
-async def test_a_synthesizer_of_your_own_and_another_retriever(
-    llm: Stream2LLM, engine: FakeEngine
-) -> None:
-    synthesizer = get_response_synthesizer(llm=llm, text_qa_template=TEMPLATE)
-    first = StreamingQueryEngine(ScriptedRetriever([]), synthesizer)
-    second = first.with_retriever(ScriptedRetriever([[node("a")], [node("b")]], engine))
-    assert type(second) is StreamingQueryEngine
-    assert str(await second.aquery("what?")) == "one two three"
-    assert isinstance(second.retriever, ScriptedRetriever)
-
-
-async def test_it_serves_a_router(llm: Stream2LLM, engine: FakeEngine) -> None:
-    retriever = ScriptedRetriever([[node("a")], [node("b")]])
-    tool = QueryEngineTool.from_defaults(made(llm, retriever), description="everything")
-    choice = '[{"choice": 1, "reason": "only one"}]'
-    engine.reply = lambda prompt: "answer" if "Read:" in prompt else choice
-    router = RouterQueryEngine(
-        selector=LLMSingleSelector.from_defaults(llm=llm), query_engine_tools=[tool], llm=llm
-    )
-    assert str(await router.aquery("what?")) == "answer"
-    assert str(router.query("what?")) == "answer"

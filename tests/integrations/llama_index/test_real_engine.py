@@ -7,101 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_index.core import Document, Settings, VectorStoreIndex
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import ChatMessage, MockLLM
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.retrievers import QueryFusionRetriever
-from llama_index.core.schema import NodeWithScore, TextNode
-from pydantic import PrivateAttr
 
 from llama_index.llms.stream2llm import (
     Stream2LLM,
+    StreamingContextChatEngine,
     StreamingQueryEngine,
-    StreamingRetriever,
     as_streaming_query_engine,
 )
-from stream2llm_engine import EngineConfig, SamplingParams, StreamEngine, StreamSession
+from stream2llm_engine import EngineConfig, StreamEngine
+from tests.integrations.llama_index.detecting import no_blocking_calls_of_ours
+from tests.integrations.llama_index.watched import (
+    LetterCounts,
+    PatientLetterCounts,
+    PatientRetriever,
+    WatchedEngine,
+    greedy,
+    text_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 QUESTION = "What is the river of Zorland?"
+ZORLAND = text_of("zorland")
 HOW = ["query", "aquery", "stream", "astream"]
-
-
-class WatchedEngine(StreamEngine):
-    """Remembers its latest session."""
-
-    latest: StreamSession | None = None
-
-    def forget(self) -> None:
-        self.latest = None
-
-    async def open_session(self, *args: Any, **kwargs: Any) -> StreamSession:
-        session = await super().open_session(*args, **kwargs)
-        self.latest = session
-        return session
-
-
-class LetterCounts(BaseEmbedding):
-    """Counts letters: deterministic, and similar for similar texts."""
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return [float(text.lower().count(chr(code))) for code in range(ord("a"), ord("z") + 1)]
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return self._get_text_embedding(query)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_text_embedding(query)
-
-
-class PatientLetterCounts(LetterCounts):
-    """Embeds a query when the prompt as far as it is known is computed."""
-
-    _engine: WatchedEngine = PrivateAttr()
-
-    def __init__(self, engine: WatchedEngine) -> None:
-        super().__init__()
-        self._engine = engine
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return self._engine.run(self._aget_query_embedding(query))
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        async with asyncio.timeout(60):
-            while not (  # noqa: ASYNC110 - another thread's state
-                (session := self._engine.latest) and session.prompt_token_ids
-            ):
-                await asyncio.sleep(0.01)
-        await session.wait_prefilled()
-        return self._get_text_embedding(query)
-
-
-class PatientRetriever(StreamingRetriever):
-    """Waits before each next node until the one before is computed."""
-
-    def __init__(self, engine: WatchedEngine, names: str) -> None:
-        super().__init__()
-        self.engine = engine
-        self.names = names
-
-    async def _astream_retrieve(self, query_bundle: Any) -> AsyncIterator[list[NodeWithScore]]:
-        for name in self.names:
-            yield [NodeWithScore(node=TextNode(text=text_of(name), id_=name))]
-            async with asyncio.timeout(60):
-                while not self._computed(name):  # noqa: ASYNC110 - another thread's state
-                    await asyncio.sleep(0.01)
-            assert self.engine.latest is not None
-            await self.engine.latest.wait_prefilled()
-
-    def _computed(self, name: str) -> bool:
-        session = self.engine.latest
-        if session is None:
-            return False
-        return text_of(name) in self.engine.tokenizer.decode(session.prompt_token_ids)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +62,6 @@ def llm(engine: StreamEngine) -> Stream2LLM:
     )
 
 
-def text_of(name: str) -> str:
-    return f"The capital of {name} is {name}ville, its river is {name}stream. " * 4 + "End."
-
-
 async def ask(query_engine: Any, how: str) -> Any:
     match how:
         case "query":
@@ -144,10 +75,20 @@ async def ask(query_engine: Any, how: str) -> Any:
             return await (await query_engine.aquery(QUESTION)).get_response()
 
 
-async def greedy(engine: StreamEngine, ids: list[int]) -> str:
-    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
-    outputs = engine.generate({"prompt_token_ids": ids}, params)
-    return "".join([output.text async for output in outputs])
+async def say(chat_engine: Any, how: str, message: str) -> Any:
+    match how:
+        case "chat":
+            return await asyncio.to_thread(chat_engine.chat, message)
+        case "achat":
+            return await chat_engine.achat(message)
+        case "stream_chat":
+            response = await asyncio.to_thread(chat_engine.stream_chat, message)
+            await asyncio.to_thread(list, response.response_gen)
+            return response
+        case _:
+            response = await chat_engine.astream_chat(message)
+            assert [token async for token in response.async_response_gen()]
+            return response
 
 
 def prompt_ids(engine: StreamEngine, messages: list[ChatMessage], names: str) -> list[int]:
@@ -233,6 +174,83 @@ async def test_a_fusion_retriever_may_ask_the_same_model(llm: Stream2LLM, how: s
     assert response.metadata["stream2llm"]["output_tokens"] == 12
 
 
+@pytest.mark.parametrize("how", HOW)
+async def test_members_of_a_fusion_are_computed_as_they_find(
+    engine: WatchedEngine, llm: Stream2LLM, how: str
+) -> None:
+    engine.forget()
+    index = VectorStoreIndex.from_documents(
+        [Document(text=ZORLAND)], embed_model=PatientLetterCounts(engine)
+    )
+    members = [PatientRetriever(engine, "abc"), index.as_retriever()]
+    fusion = QueryFusionRetriever(members, llm=MockLLM(), num_queries=1, similarity_top_k=4)
+    response = await ask(
+        StreamingQueryEngine.from_args(fusion, llm=llm, streaming="stream" in how), how
+    )
+    scores = [source.score for source in response.source_nodes]
+    assert scores == sorted(scores, reverse=True)
+    assert {source.text for source in response.source_nodes} == {*map(text_of, "abc"), ZORLAND}
+    assert engine.latest is not None
+    assert response.response == await greedy(engine, engine.latest.prompt_token_ids)
+    prompt = engine.tokenizer.decode(engine.latest.prompt_token_ids)
+    assert "\n\n".join(source.text for source in response.source_nodes) in prompt
+    assert response.metadata["stream2llm"]["prefilled_before_final"] > 100
+
+
+@pytest.mark.parametrize("how", ["chat", "achat", "stream_chat", "astream_chat"])
+async def test_a_chat_overlaps_and_remembers(
+    engine: WatchedEngine, llm: Stream2LLM, how: str
+) -> None:
+    chat_engine = StreamingContextChatEngine.from_defaults(
+        PatientRetriever(engine, "abc"),
+        llm=llm,
+        memory=ChatMemoryBuffer.from_defaults(token_limit=1000),
+    )
+    answers = []
+    for message in (QUESTION, "And its capital?"):
+        engine.forget()
+        response: Any = await say(chat_engine, how, message)
+        answers.append(response.response)
+        assert engine.latest is not None
+        assert (
+            response.response.strip()
+            == (await greedy(engine, engine.latest.prompt_token_ids)).strip()
+        )
+        report = response.metadata["stream2llm"]
+        assert report["prefilled_before_final"] > report["prompt_tokens"] / 2
+        assert [source.node_id for source in response.source_nodes] == ["a", "b", "c"]
+    contents = [message.content or "" for message in chat_engine.chat_history]
+    assert contents[::2] == [QUESTION, "And its capital?"]
+    assert [content.strip() for content in contents[1::2]] == [each.strip() for each in answers]
+    assert engine.latest is not None
+    assert QUESTION in engine.tokenizer.decode(engine.latest.prompt_token_ids)
+
+
+async def test_the_event_loop_stays_free(engine: WatchedEngine, llm: Stream2LLM) -> None:
+    """The same detector as in ``test_event_loop``, with nothing fake."""
+    index = VectorStoreIndex.from_documents(
+        [Document(text=text_of("zorland"))], embed_model=LetterCounts()
+    )
+    retriever = QueryFusionRetriever([index.as_retriever()], llm=llm, num_queries=2)
+    with no_blocking_calls_of_ours():
+        for streaming in (False, True):
+            query_engine = StreamingQueryEngine.from_args(retriever, llm=llm, streaming=streaming)
+            response: Any = await query_engine.aquery(QUESTION)
+            assert (await response.get_response() if streaming else response).response
+        messages = [ChatMessage(role="user", content=QUESTION)]
+        assert (await llm.achat(messages)).message.content
+
+
+async def test_many_queries_share_the_engine(engine: WatchedEngine, llm: Stream2LLM) -> None:
+    index = VectorStoreIndex.from_documents(
+        [Document(text=text_of(name)) for name in ("zorland", "quux")], embed_model=LetterCounts()
+    )
+    query_engine = as_streaming_query_engine(index, llm=llm)
+    alone = [str(await query_engine.aquery(f"What of {i}?")) for i in range(8)]
+    together = await asyncio.gather(*(query_engine.aquery(f"What of {i}?") for i in range(8)))
+    assert [str(response) for response in together] == alone
+
+
 async def test_chat_equals_the_template_and_streams_add_up(
     engine: WatchedEngine, llm: Stream2LLM
 ) -> None:
@@ -278,8 +296,9 @@ async def test_nothing_is_left_behind_when_readers_leave(
     task = asyncio.create_task(
         StreamingQueryEngine.from_args(PatientRetriever(engine, "abc"), llm=llm).aquery(QUESTION)
     )
-    while not (await engine.stats()).open_sessions:  # noqa: ASYNC110 - another thread's state
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while not (await engine.stats()).open_sessions:  # noqa: ASYNC110 - another thread's state
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from stream2llm_rag.cli.app import app
 from stream2llm_rag.cli._model import reader
+from stream2llm_rag.cli.app import app
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream2llm_rag import Append, ContextEvent, Document, Update
@@ -62,6 +62,7 @@ async def consume(source: ContextSource, waits: list[int]) -> list[Append | Upda
     return seen
 
 
+@settings(deadline=None)
 @given(event_sequences, combinators, pauses, pauses)
 def test_any_combinators_over_any_events(
     events: list[ContextEvent], names: list[str], between: list[int], waits: list[int]
@@ -79,6 +80,7 @@ def test_any_combinators_over_any_events(
     assert asyncio.run(run()) == final(asyncio.run(collect(combined(at_once, names))))
 
 
+@settings(deadline=None)
 @given(st.data(), combinators)
 def test_sources_of_different_priorities_in_any_interleaving(
     data: st.DataObject, names: list[str]
@@ -112,6 +114,7 @@ def test_sources_of_different_priorities_in_any_interleaving(
     assert asyncio.run(run()) == final(asyncio.run(collect(combined(at_once, names))))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_sources_of_one_priority_find_the_same_documents_in_any_interleaving(
     data: st.DataObject,

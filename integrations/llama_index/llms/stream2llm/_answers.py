@@ -1,25 +1,25 @@
-"""One answer of the engine, piece by piece, with what LlamaIndex wants to know about it."""
+"""One answer of the engine, piece by piece."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.llms.types import (
-    ChatMessage,
-    ChatResponse,
-    CompletionResponse,
-    MessageRole,
-)
+from llama_index.llms.stream2llm._pieces import Piece, Pieces
+from stream2llm_engine.answers import AnswerDelta
+from stream2llm_engine.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from llama_index.llms.stream2llm._prompts import Prompt
-    from stream2llm_engine import SamplingParams, StreamEngine, StreamOutput
+    from stream2llm_engine import SamplingParams, StreamEngine, StreamSession
+    from stream2llm_engine.answers import AnswerFormat
 
-__all__ = ["Piece", "Request", "answer"]
+__all__ = ["Request", "answer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,74 +29,92 @@ class Request:
     Attributes:
         prompt: What to answer.
         sampling_params: How to decode.
+        answer_format: How the answer is to be written, and how to read it.
         model: Name of the model for metadata.
         tenant: Whose share of the engine the call uses.
+        priority: The smallest goes first.
+        lora: Directory of the LoRA adapter to answer with, or vLLM's ``LoRARequest``.
+        timeout_s: Bound of the whole call, retrieval included, loading the model not.
     """
 
     prompt: Prompt
     sampling_params: SamplingParams
+    answer_format: AnswerFormat
     model: str
-    tenant: str
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """An answer as far as it goes; only the last piece has ``raw`` and ``usage``."""
-
-    text: str = ""
-    delta: str = ""
-    raw: dict[str, Any] | None = None
-    usage: dict[str, int] = field(default_factory=dict)
-
-    def as_chat(self) -> ChatResponse:
-        """Converts to a chat response."""
-        return ChatResponse(
-            message=ChatMessage(role=MessageRole.ASSISTANT, content=self.text),
-            delta=self.delta,
-            raw=self.raw,
-            additional_kwargs=self.usage,
-        )
-
-    def as_completion(self) -> CompletionResponse:
-        """Converts to a completion."""
-        return CompletionResponse(
-            text=self.text, delta=self.delta, raw=self.raw, additional_kwargs=self.usage
-        )
+    tenant: str = "default"
+    priority: int = 0
+    lora: Any = None
+    timeout_s: float | None = None
 
 
 async def answer(engine: StreamEngine, request: Request) -> AsyncGenerator[Piece, None]:
     """Answers a request; closing the generator aborts it.
 
     Raises:
+        DeadlineExceededError: The answer was not complete in time.
         Stream2LLMError: Whatever the engine or the chat template refuses, or a retriever that
             fails while its nodes are awaited.
     """
     await engine.start()
-    room = engine.max_prompt_tokens + 1 - (request.sampling_params.max_tokens or 1)
-    async with await engine.open_session(tenant=request.tenant) as session:
-        token_ids = await request.prompt.send(session, engine.tokenizer, room)
-        text = ""
-        async with aclosing(session.finalize(token_ids, request.sampling_params)) as outputs:
+    rules = await asyncio.to_thread(_rules, engine, request)
+    session = await engine.open_session(
+        tenant=request.tenant,
+        deadline_s=request.timeout_s,
+        lora=_lora_request(request.lora),
+        priority=request.priority,
+    )
+    async with session:
+        token_ids = await _sent(request, session, engine)
+        outputs = session.finalize(token_ids, request.sampling_params)
+        reader = rules.reader(session.prompt_token_ids) if rules is not None else None
+        pieces = Pieces(request.model)
+        async with aclosing(outputs):
             async for output in outputs:
-                text += output.text
+                delta = AnswerDelta(text=output.text) if reader is None else reader.read(output)
+                stats = None
                 if output.finish_reason is not None:
                     stats = asdict(session.stats) | request.prompt.details()
-                    yield _last_piece(text, output, request.model, stats)
-                elif output.text:
-                    yield Piece(text, output.text)
+                piece = pieces.after(delta, output, stats)
+                if delta or stats is not None:
+                    yield piece
 
 
-def _last_piece(text: str, output: StreamOutput, model: str, stats: dict[str, Any]) -> Piece:
-    usage = {
-        "prompt_tokens": stats["prompt_tokens"],
-        "completion_tokens": stats["output_tokens"],
-        "total_tokens": stats["prompt_tokens"] + stats["output_tokens"],
-    }
-    raw = {
-        "model": model,
-        "finish_reason": output.finish_reason,
-        "stop_reason": output.stop_reason,
-        "usage": usage,
-        "stream2llm": stats,
-    }
-    return Piece(text, output.text, raw, usage)
+async def _sent(request: Request, session: StreamSession, engine: StreamEngine) -> list[int]:
+    """Sends the prompt as it arrives and returns the tokens that complete it."""
+    limit = asyncio.timeout(request.timeout_s)
+    try:
+        async with limit:
+            return await request.prompt.send(session, engine.tokenizer, _room(engine, request))
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        msg = (
+            f"the prompt was not complete within {request.timeout_s} s: raise `timeout`, or give"
+            " the retriever a limit of its own with `with_time_limit`"
+        )
+        raise DeadlineExceededError(msg) from error
+
+
+def _room(engine: StreamEngine, request: Request) -> int:
+    """Longest prompt that leaves room for the answer, in tokens."""
+    window = engine.max_prompt_tokens + 1
+    room = window - (request.sampling_params.max_tokens or 1)
+    return min(room, engine.config.max_session_tokens or window)
+
+
+def _rules(engine: StreamEngine, request: Request) -> Any:
+    if request.answer_format.is_plain:
+        return None
+    from stream2llm_engine.vllm_adapter.answer_parsing import AnswerRules
+
+    rules = AnswerRules(engine.tokenizer, request.answer_format)
+    rules.constrain(request.sampling_params)
+    return rules
+
+
+def _lora_request(lora: Any) -> Any:
+    if not isinstance(lora, str | Path):
+        return lora
+    from stream2llm_engine.vllm_adapter.lora import lora_request
+
+    return lora_request(lora)

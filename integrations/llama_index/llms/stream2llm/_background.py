@@ -6,16 +6,14 @@ in threads: a retriever that blocks, or asks the model itself, then stops nobody
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stream2llm_engine.background_loop import BackgroundLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
-__all__ = ["run_in_new_thread", "run_retrieval"]
+__all__ = ["run_retrieval"]
 
 T = TypeVar("T")
 
@@ -27,11 +25,3 @@ class _Run(Protocol):
 
 
 run_retrieval: _Run = BackgroundLoop().run
-
-
-def run_in_new_thread(function: Callable[[], None]) -> None:
-    """Calls ``function`` in a thread of its own, within the caller's traces."""
-    context = contextvars.copy_context()
-    threading.Thread(
-        target=context.run, args=(function,), name="stream2llm-retrieval", daemon=True
-    ).start()

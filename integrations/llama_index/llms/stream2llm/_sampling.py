@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llama_index.core.base.llms.types import LogProb
+
 from stream2llm_engine.errors import InvalidRequestError, UnsupportedFeatureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stream2llm_engine import SamplingParams
+    from stream2llm_engine import SamplingParams, StreamOutput
 
-__all__ = ["sampling_params"]
+__all__ = ["log_probs", "sampling_params"]
 
 
 def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
@@ -36,3 +38,16 @@ def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
     except Exception as error:  # vLLM raises several kinds, not all of them ValueError
         msg = f"vLLM refuses the sampling options {dict(options)!r}: {error}"
         raise InvalidRequestError(msg) from error
+
+
+def log_probs(output: StreamOutput) -> list[list[LogProb]]:
+    """Returns the tokens that were likely at each place of a delta, the one taken there first."""
+    return [
+        [_log_prob(candidate) for candidate in candidates.values()]
+        for candidates in output.logprobs or ()
+    ]
+
+
+def _log_prob(candidate: Any) -> LogProb:
+    token = candidate.decoded_token or ""
+    return LogProb(token=token, logprob=candidate.logprob, bytes=list(token.encode()))

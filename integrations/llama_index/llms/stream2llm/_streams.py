@@ -17,8 +17,8 @@ from stream2llm_engine.errors import SessionClosedError, UnsupportedFeatureError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from llama_index.llms.stream2llm._answers import Piece
     from llama_index.llms.stream2llm._live_nodes import LiveNodes
+    from llama_index.llms.stream2llm._pieces import Piece
     from stream2llm_engine import StreamEngine
 
 __all__ = ["AsyncStream", "Stream", "Work"]

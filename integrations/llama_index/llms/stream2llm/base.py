@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -18,32 +18,38 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS, DEFAULT_TEMPERATURE
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.llm import LLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.tools.types import BaseTool
 from pydantic import Field, PrivateAttr
 
-from llama_index.llms.stream2llm._answers import Piece, Request, answer
+from llama_index.llms.stream2llm._answers import answer
+from llama_index.llms.stream2llm._calls import chat_request, text_request
 from llama_index.llms.stream2llm._engine_holder import EngineHolder
-from llama_index.llms.stream2llm._prompts import ChatPrompt, LivePrompt, Prompt, TextPrompt
-from llama_index.llms.stream2llm._sampling import sampling_params
+from llama_index.llms.stream2llm._metadata import LazyMetadata
+from llama_index.llms.stream2llm._pieces import Piece
 from llama_index.llms.stream2llm._streams import AsyncStream, Stream
+from llama_index.llms.stream2llm._structured import GuidedLLM
+from llama_index.llms.stream2llm._tools import selections
 from stream2llm_engine import EngineConfig, StreamEngine
 from stream2llm_engine.errors import EngineConfigError
-
-if TYPE_CHECKING:
-    from llama_index.llms.stream2llm._live_nodes import LiveNodes
 
 __all__ = ["Stream2LLM"]
 
 T = TypeVar("T")
 
 
-class Stream2LLM(LLM):
+class Stream2LLM(GuidedLLM):
     """An LLM on an in-process vLLM engine that prefills context while it is retrieved.
 
-    It is an ordinary LlamaIndex LLM that formats conversations with the model's own chat template
-    (``messages_to_prompt`` and ``completion_to_prompt`` are not used). Under a
-    ``StreamingQueryEngine`` it computes nodes as they are found. Extra keyword arguments of a call
-    are fields of vLLM's ``SamplingParams``.
+    It is an ordinary LlamaIndex LLM with tools and structured prediction, which formats
+    conversations with the model's own chat template (``messages_to_prompt`` and
+    ``completion_to_prompt`` are not used). Under a ``StreamingQueryEngine`` or a
+    ``StreamingContextChatEngine`` it computes nodes as they are found.
+
+    Keyword arguments of a call are fields of vLLM's ``SamplingParams``, those of the arguments
+    below that are about calls (``tenant``, ``priority``, ``timeout``, ``lora``,
+    ``chat_template_kwargs``), and ``structured_outputs`` or ``response_format``, which hold the
+    answer to a form.
 
     Nothing loads before the first call. One exception: LlamaIndex packs prompts by
     ``metadata.context_window``, and reading that loads the model, unless ``max_model_len`` is
@@ -63,8 +69,15 @@ class Stream2LLM(LLM):
         stop: Strings that end the answer.
         seed: Seed of the sampling.
         additional_kwargs: Other fields of vLLM's ``SamplingParams``.
+        tool_call_parser: vLLM's name of the way the model writes tool calls (``"hermes"``, …).
+            Without it a call can only be forced.
+        reasoning_parser: vLLM's name of the way the model marks its reasoning.
+        lora: Directory of a LoRA adapter to answer with.
         tenant: Whose share of the engine the calls use.
+        priority: The smallest goes first, before turns of tenants count.
+        timeout: Seconds within which an answer has to be complete, its retrieval included.
         chat_template_kwargs: Variables for the chat template, as in ``{"enable_thinking": False}``.
+        is_function_calling_model: What LlamaIndex is told; without it agents ask in plain text.
         **kwargs: What every LlamaIndex LLM takes, such as ``callback_manager``, ``system_prompt``.
 
     Raises:
@@ -80,10 +93,16 @@ class Stream2LLM(LLM):
     additional_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Other fields of vLLM's SamplingParams."
     )
+    tool_call_parser: str | None = Field(default=None, description="How it writes tool calls.")
+    reasoning_parser: str | None = Field(default=None, description="How it marks its reasoning.")
+    lora: str | None = Field(default=None, description="Directory of a LoRA adapter.")
     tenant: str = Field(default="default", description="Whose share of the engine is used.")
+    priority: int = Field(default=0, description="The smallest goes first.")
+    timeout: float | None = Field(default=None, gt=0, description="Bound of an answer, seconds.")
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Variables for the chat template."
     )
+    is_function_calling_model: bool = Field(default=True, description="What LlamaIndex is told.")
 
     _holder: EngineHolder = PrivateAttr()
 
@@ -98,8 +117,14 @@ class Stream2LLM(LLM):
         stop: list[str] | None = None,
         seed: int | None = None,
         additional_kwargs: dict[str, Any] | None = None,
+        tool_call_parser: str | None = None,
+        reasoning_parser: str | None = None,
+        lora: str | None = None,
         tenant: str = "default",
+        priority: int = 0,
+        timeout: float | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
+        is_function_calling_model: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -110,8 +135,14 @@ class Stream2LLM(LLM):
             stop=stop,
             seed=seed,
             additional_kwargs=additional_kwargs or {},
+            tool_call_parser=tool_call_parser,
+            reasoning_parser=reasoning_parser,
+            lora=lora,
             tenant=tenant,
+            priority=priority,
+            timeout=timeout,
             chat_template_kwargs=chat_template_kwargs or {},
+            is_function_calling_model=is_function_calling_model,
             **kwargs,
         )
         # The validated one: what comes out of `from_dict` is a dictionary up to here.
@@ -135,14 +166,11 @@ class Stream2LLM(LLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex packs prompts by; see the class about loading the model."""
-        window = self._holder.context_window()
-        if window is None:
-            self.engine.run(self.engine.start())
-            window = self.engine.max_prompt_tokens + 1
-        return LLMMetadata(
-            context_window=window,
+        return LazyMetadata(
+            self._context_window,
             num_output=self.max_tokens,
             is_chat_model=True,
+            is_function_calling_model=self.is_function_calling_model,
             model_name=self.model,
         )
 
@@ -170,6 +198,7 @@ class Stream2LLM(LLM):
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answers a conversation."""
+        await self._loaded()
         return (await _last(self._chat(messages, kwargs))).as_chat()
 
     @llm_completion_callback()
@@ -177,6 +206,7 @@ class Stream2LLM(LLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
         """Answers a prompt: a user's message, or if ``formatted`` the model's very input."""
+        await self._loaded()
         return (await _last(self._complete(prompt, formatted, kwargs))).as_completion()
 
     @llm_chat_callback()
@@ -184,6 +214,7 @@ class Stream2LLM(LLM):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Answers a conversation piece by piece; work starts with the call."""
+        await self._loaded()
         pieces = self._chat(messages, kwargs)
         return AsyncStream(pieces, Piece.as_chat, kwargs.get("live_nodes"))
 
@@ -192,6 +223,7 @@ class Stream2LLM(LLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Answers a prompt piece by piece; work starts with the call."""
+        await self._loaded()
         pieces = self._complete(prompt, formatted, kwargs)
         return AsyncStream(pieces, Piece.as_completion)
 
@@ -223,39 +255,85 @@ class Stream2LLM(LLM):
         pieces = self._complete(prompt, formatted, kwargs)
         return Stream(self.engine, pieces, Piece.as_completion)
 
+    # -- tools -----------------------------------------------------------------------------------
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        del verbose
+        messages = list(chat_history or [])
+        if isinstance(user_msg, str):
+            user_msg = ChatMessage(role=MessageRole.USER, content=user_msg)
+        if user_msg is not None:
+            messages.append(user_msg)
+        choice = kwargs.pop("tool_choice", None) or ("required" if tool_required else None)
+        return {
+            **kwargs,
+            "messages": messages,
+            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
+            "tool_choice": choice,
+            "parallel_tool_calls": allow_parallel_tool_calls,
+        }
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        # A forced answer holds one call anyway; a model that may choose can write more.
+        calls = response.message.additional_kwargs.get("tool_calls")
+        if calls and not allow_parallel_tool_calls:
+            response.message.additional_kwargs["tool_calls"] = calls[:1]
+        return response
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """Returns the tool calls of a response.
+
+        Raises:
+            InvalidRequestError: A call was cut off.
+            ValueError: There is none, and ``error_on_no_tool_call``.
+        """
+        found = selections(response)
+        if not found and error_on_no_tool_call:
+            msg = f"the model called no tool but answered {response.message.content!r}"
+            raise ValueError(msg)
+        return found
+
     # -- requests --------------------------------------------------------------------------------
+
+    async def _loaded(self) -> None:
+        # Loading vLLM takes long, and building a request imports it.
+        await self.engine.start()
+
+    def _context_window(self) -> int:
+        window = self._holder.context_window()
+        if window is None:
+            self.engine.run(self.engine.start())
+            window = self.engine.max_prompt_tokens + 1
+        return window
 
     def _chat(
         self, messages: Sequence[ChatMessage], options: dict[str, Any]
     ) -> AsyncGenerator[Piece, None]:
-        sampling = dict(options)
-        live: LiveNodes | None = sampling.pop("live_nodes", None)
-        if live is None:
-            return self._answer(ChatPrompt(messages, self.chat_template_kwargs), sampling)
-        return self._answer(LivePrompt(messages, live, self.chat_template_kwargs), sampling)
+        return answer(self.engine, chat_request(self, messages, options))
 
     def _complete(
         self, prompt: str, formatted: bool, options: dict[str, Any]
     ) -> AsyncGenerator[Piece, None]:
         if formatted:
-            return self._answer(TextPrompt(prompt), options)
-        messages = [ChatMessage(role=MessageRole.USER, content=prompt)]
-        return self._answer(ChatPrompt(messages, self.chat_template_kwargs), options)
-
-    def _answer(self, prompt: Prompt, options: dict[str, Any]) -> AsyncGenerator[Piece, None]:
-        defaults = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "stop": self.stop,
-            "seed": self.seed,
-        }
-        request = Request(
-            prompt=prompt,
-            sampling_params=sampling_params({**defaults, **self.additional_kwargs, **options}),
-            model=self.model,
-            tenant=self.tenant,
-        )
-        return answer(self.engine, request)
+            return answer(self.engine, text_request(self, prompt, options))
+        return self._chat([ChatMessage(role=MessageRole.USER, content=prompt)], options)
 
 
 async def _last(pieces: AsyncGenerator[Piece, None]) -> Piece:

@@ -1,43 +1,33 @@
 """The query engine that overlaps retrieval and prefill."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing
 from typing import Any, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.base.llms.types import (
-    ChatResponse,
-    ChatResponseAsyncGen,
-    ChatResponseGen,
-)
+from llama_index.core.base.llms.types import ChatResponseAsyncGen, ChatResponseGen
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
+    PydanticResponse,
     Response,
     StreamingResponse,
 )
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.indices.base import BaseIndex
-from llama_index.core.instrumentation.events.synthesis import (
-    SynthesizeEndEvent,
-    SynthesizeStartEvent,
-)
 from llama_index.core.llms import LLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import BaseSynthesizer
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import QueryBundle
 from llama_index.core.settings import Settings
 from llama_index.core.types import TokenAsyncGen, TokenGen
 from llama_index_instrumentation import get_dispatcher
+from pydantic import BaseModel
 
-from llama_index.llms.stream2llm._live_nodes import LiveNodes, NoNodesFoundError
-from llama_index.llms.stream2llm._postprocessors import Postprocessing, apply
-from llama_index.llms.stream2llm._retrieval import feed, feed_from_loop, feed_from_thread
-from llama_index.llms.stream2llm._synthesis import Synthesis, check_synthesizer
-from llama_index.llms.stream2llm._wrapped import WrappedRetriever
-from llama_index.llms.stream2llm.retrievers import StreamingRetriever
+from llama_index.llms.stream2llm._live_nodes import LiveNodes
+from llama_index.llms.stream2llm._observed import observed_query
+from llama_index.llms.stream2llm._retrieval import StreamedRetrieval
+from llama_index.llms.stream2llm._synthesis import check_synthesizer, live_answer
 
 __all__ = ["StreamingQueryEngine", "as_streaming_query_engine"]
 
@@ -49,18 +39,22 @@ class StreamingQueryEngine(RetrieverQueryEngine):
 
     Made by ``from_args`` with the same arguments; the LLM is a ``Stream2LLM``, the response mode
     ``compact`` or ``simple_summarize``. All nodes go into one prompt: where ``compact`` would call
-    the model again, nodes that do not fit are left out. ``response.source_nodes`` is what is in
-    the prompt, ``response.metadata["stream2llm"]`` the token counts and times, with ``left_out``.
+    the model again, nodes that do not fit are left out, and a warning is logged.
+    ``response.source_nodes`` is what is in the prompt, ``response.metadata["stream2llm"]`` the
+    token counts and times, with ``left_out``.
 
-    A streamed response returns at once; its ``source_nodes`` fill up while nodes arrive. Dropping
+    A streamed response returns at once; its ``source_nodes`` change while nodes arrive. Dropping
     it, or closing its generator, ends the retrieval and the answer.
 
     Args:
         retriever: Where nodes come from. With a ``StreamingRetriever`` prefill overlaps the
-            retrieval; of any other only the prompt's head is computed early.
+            retrieval, as with a ``QueryFusionRetriever``, whose members stream; of any other only
+            the prompt's head is computed early.
         response_synthesizer: The model, the prompt and whether to stream.
         node_postprocessors: Those that treat every node on its own run on nodes as they arrive.
-            One that needs the whole list keeps the model waiting, which a warning says.
+            LlamaIndex's rerankers run at the end, and what they keep replaces the nodes. Any other
+            keeps the model waiting. A warning says so. A class of your own decides by a class
+            variable, ``streaming_stage: ClassVar = "per_node"``, ``"update"`` or ``"barrier"``.
         callback_manager: Who hears of events.
 
     Raises:
@@ -76,10 +70,8 @@ class StreamingQueryEngine(RetrieverQueryEngine):
     ) -> None:
         super().__init__(retriever, response_synthesizer, node_postprocessors, callback_manager)
         check_synthesizer(self._response_synthesizer)
-        self._source = StreamingRetriever.wrap(retriever)
-        self._postprocessing = Postprocessing.of(self._node_postprocessors)
-        if not isinstance(self._source, WrappedRetriever):
-            self._postprocessing.warn()
+        self._retrieval = StreamedRetrieval(retriever, self._node_postprocessors)
+        self._retrieval.warn()
 
     def with_retriever(self, retriever: BaseRetriever) -> "StreamingQueryEngine":
         """Returns the same engine on another retriever."""
@@ -89,115 +81,41 @@ class StreamingQueryEngine(RetrieverQueryEngine):
 
     @dispatcher.span
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
-        with self._observed(query_bundle) as seen, self._prepared(query_bundle) as (call, live):
-            if isinstance(self._source, WrappedRetriever):
-                feed_from_thread(live, lambda: self.retrieve(query_bundle))
-            else:
-                feed_from_loop(live, self._found(query_bundle))
+        answer = live_answer(
+            self._response_synthesizer, query_bundle.query_str, self._retrieval.order
+        )
+        with (
+            observed_query(self.callback_manager, query_bundle) as responses,
+            answer.abandoned_on_error(),
+        ):
+            self._retrieval.start_in_background(answer.live, query_bundle)
             response: RESPONSE_TYPE
-            if self._streaming:
-                tokens = self._tokens(call.llm.stream_chat(call.messages, live_nodes=live), live)
-                response = StreamingResponse(tokens, live.nodes, live.metadata)
+            if self._response_synthesizer._streaming:
+                tokens = _tokens(answer.stream())
+                response = StreamingResponse(tokens, answer.live.nodes, answer.live.metadata)
             else:
-                try:
-                    answer = _report(call.llm.chat(call.messages, live_nodes=live), live)
-                except NoNodesFoundError:
-                    answer = self._empty_response
-                response = Response(answer, live.nodes, live.metadata)
-            seen.append(response)
+                response = _response(answer.complete(), answer.live)
+            responses.append(response)
         return response
 
     @dispatcher.span
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
-        with self._observed(query_bundle) as seen, self._prepared(query_bundle) as (call, live):
-            feed(live, self._found(query_bundle))
-            response: RESPONSE_TYPE
-            if self._streaming:
-                responses = await call.llm.astream_chat(call.messages, live_nodes=live)
-                tokens = self._atokens(responses, live)
-                response = AsyncStreamingResponse(tokens, live.nodes, live.metadata)
-            else:
-                try:
-                    answer = _report(await call.llm.achat(call.messages, live_nodes=live), live)
-                except NoNodesFoundError:
-                    answer = self._empty_response
-                response = Response(answer, live.nodes, live.metadata)
-            seen.append(response)
-        return response
-
-    def _tokens(self, responses: ChatResponseGen, live: LiveNodes) -> TokenGen:
-        try:
-            with closing(responses):
-                for response in responses:
-                    _report(response, live)
-                    if response.delta:
-                        yield response.delta
-        except NoNodesFoundError:
-            yield self._empty_response
-        finally:
-            live.abandon()
-
-    async def _atokens(self, responses: ChatResponseAsyncGen, live: LiveNodes) -> TokenAsyncGen:
-        try:
-            async with aclosing(responses):
-                async for response in responses:
-                    _report(response, live)
-                    if response.delta:
-                        yield response.delta
-        except NoNodesFoundError:
-            yield self._empty_response
-        finally:
-            live.abandon()
-
-    async def _found(self, query_bundle: QueryBundle) -> AsyncGenerator[list[NodeWithScore], None]:
-        """The retriever's nodes, postprocessed."""
-        per_node, list_wise = self._postprocessing
-        held: list[NodeWithScore] = []
-        async with aclosing(self._source.astream_retrieve(query_bundle)) as chunks:
-            async for chunk in chunks:
-                nodes = await apply(per_node, chunk, query_bundle)
-                if list_wise:
-                    held += nodes
-                else:
-                    yield nodes
-        if held:
-            yield await apply(list_wise, held, query_bundle)
-
-    @property
-    def _streaming(self) -> bool:
-        return self._response_synthesizer._streaming
-
-    @property
-    def _empty_response(self) -> str:
-        return self._response_synthesizer._empty_response
-
-    @contextmanager
-    def _prepared(self, query_bundle: QueryBundle) -> Iterator[tuple[Synthesis, LiveNodes]]:
-        """The call of the model and the nodes for it; a block that fails stops all work."""
-        call = Synthesis.of(self._response_synthesizer, query_bundle.query_str)
-        live = LiveNodes(separator=call.separator)
-        try:
-            yield call, live
-        except BaseException:
-            live.abandon()
-            raise
-
-    @contextmanager
-    def _observed(self, query_bundle: QueryBundle) -> Iterator[list[RESPONSE_TYPE]]:
-        """Tells observers about the query; the block adds its response to the list."""
-        asked: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
-        seen: list[RESPONSE_TYPE] = []
-        manager = self.callback_manager
+        answer = live_answer(
+            self._response_synthesizer, query_bundle.query_str, self._retrieval.order
+        )
         with (
-            manager.event(CBEventType.QUERY, payload=asked) as query,
-            manager.event(CBEventType.SYNTHESIZE, payload=asked) as synthesis,
+            observed_query(self.callback_manager, query_bundle) as responses,
+            answer.abandoned_on_error(),
         ):
-            dispatcher.event(SynthesizeStartEvent(query=query_bundle))
-            yield seen
-            (response,) = seen
-            dispatcher.event(SynthesizeEndEvent(query=query_bundle, response=response))
-            synthesis.on_end(payload={EventPayload.RESPONSE: response})
-            query.on_end(payload={EventPayload.RESPONSE: response})
+            self._retrieval.start(answer.live, query_bundle)
+            response: RESPONSE_TYPE
+            if self._response_synthesizer._streaming:
+                tokens = _atokens(await answer.astream())
+                response = AsyncStreamingResponse(tokens, answer.live.nodes, answer.live.metadata)
+            else:
+                response = _response(await answer.acomplete(), answer.live)
+            responses.append(response)
+        return response
 
 
 def as_streaming_query_engine(
@@ -216,8 +134,21 @@ def as_streaming_query_engine(
     return cast("StreamingQueryEngine", engine)
 
 
-def _report(response: ChatResponse, live: LiveNodes) -> str:
-    """Returns the text so far; the last response's figures become metadata."""
-    if response.raw is not None:
-        live.metadata["stream2llm"] = response.raw["stream2llm"]
-    return response.message.content or ""
+def _response(answer: str | BaseModel, live: LiveNodes) -> RESPONSE_TYPE:
+    if isinstance(answer, BaseModel):
+        return PydanticResponse(answer, live.nodes, live.metadata)
+    return Response(answer, live.nodes, live.metadata)
+
+
+def _tokens(responses: ChatResponseGen) -> TokenGen:
+    with closing(responses):
+        for response in responses:
+            if response.delta:
+                yield response.delta
+
+
+async def _atokens(responses: ChatResponseAsyncGen) -> TokenAsyncGen:
+    async with aclosing(responses):
+        async for response in responses:
+            if response.delta:
+                yield response.delta

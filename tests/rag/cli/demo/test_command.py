@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stream2llm_rag.cli.app import app
 from stream2llm_rag.cli._demo._result import DemoResult
+from stream2llm_rag.cli.app import app
 
 
 @pytest.mark.engine

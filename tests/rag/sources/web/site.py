@@ -40,7 +40,7 @@ class Site:
         self.most_at_once: Counter[str] = Counter()
         self.most_at_once_in_all = 0
         self._now: Counter[str] = Counter()
-        self.server: web.Server[Any] | None = None
+        self.runner: web.AppRunner | None = None
 
     def url(self, path: str, host: str = "site.test") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -68,9 +68,10 @@ class Site:
 
     async def idle(self) -> None:
         """Waits until no client is connected."""
-        assert self.server is not None
+        assert self.runner is not None
+        assert self.runner.server is not None
         async with asyncio.timeout(10):
-            while self.server.connections:  # noqa: ASYNC110
+            while self.runner.server.connections:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -91,8 +92,10 @@ class Site:
 
 @asynccontextmanager
 async def serving(site: Site) -> AsyncIterator[Site]:
-    site.server = web.Server(site.answer, handler_cancellation=True)
-    runner = web.ServerRunner(site.server, shutdown_timeout=0.1)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", site.answer)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+    site.runner = runner
     await runner.setup()
     public = web.TCPSite(runner, PUBLIC, 0)
     await public.start()

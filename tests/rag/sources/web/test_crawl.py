@@ -50,7 +50,7 @@ async def test_the_crawl_ends_when_the_context_is_full(site: Site) -> None:
         site.page(f"/{number}", text, "text/plain")
     site.answers["/never"] = never
     urls = [site.url("/never", "slow.test"), *(site.url(f"/{number}") for number in range(3))]
-    limits = {"max_document_size": 20, "max_total_size": 50, "measure": words}
+    limits: dict[str, Any] = {"max_document_size": 20, "max_total_size": 50, "measure": words}
     pages = source(site, urls, similarity=1.0, **limits)
     found = await documents(pages)
     assert [words(document.text) for document in found] == [20, 20, 10]
