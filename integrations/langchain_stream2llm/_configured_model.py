@@ -168,8 +168,7 @@ class ConfiguredChatModel(LiveChatModel, ABC):
     def _lora_path(self, model: str) -> str | None:
         if model in self.lora_adapters:
             return str(self.lora_adapters[model])
-        base = self._config().model
-        if model != base:
+        if model != self.model and model != (base := self._config().model):
             msg = (
                 f"there is no model {model!r} here, only {[base, *self.lora_adapters]}; add a LoRA"
                 " adapter to lora_adapters, or make a ChatStream2LLM for another model"

@@ -7,7 +7,7 @@ from stream2llm_rag.documents import Document
 from stream2llm_rag.sources._derived import Derived
 from stream2llm_rag.sources._protocol import ContextSource
 
-__all__ = ["deduplicate"]
+__all__ = ["Distinct", "deduplicate"]
 
 # Scripts that put no spaces between words count by character.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -39,10 +39,10 @@ def deduplicate(
             f" got {threshold} and {shingle_words}"
         )
         raise ValueError(msg)
-    return Derived(source, lambda: _Distinct(threshold, shingle_words), "deduplicate")
+    return Derived(source, lambda: Distinct(threshold, shingle_words), "deduplicate")
 
 
-class _Distinct:
+class Distinct:
     def __init__(self, threshold: float, shingle_words: int) -> None:
         self._threshold = threshold
         self._length = shingle_words

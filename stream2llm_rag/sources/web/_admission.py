@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from stream2llm_rag.documents import Document
-from stream2llm_rag.sources._deduplicate import _Distinct
+from stream2llm_rag.sources._deduplicate import Distinct
 from stream2llm_rag.sources._thread import run_in_thread
 from stream2llm_rag.sources.web._config import WebConfig
 from stream2llm_rag.sources.web._cut import cut
@@ -22,7 +22,7 @@ class Admission:
 
     def __init__(self, config: WebConfig) -> None:
         self._config = config
-        self._distinct = _Distinct(config.similarity, _SHINGLE_WORDS)
+        self._distinct = Distinct(config.similarity, _SHINGLE_WORDS)
         self._pages: tuple[Document, ...] = ()
         self._size = 0
 

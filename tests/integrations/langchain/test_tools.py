@@ -9,6 +9,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -17,6 +19,7 @@ from stream2llm_engine import EngineConfigError, InvalidRequestError, Unsupporte
 from tests.integrations.langchain.calls import EVERY_CALL, EVERY_STREAM, call, chunks_of
 from tests.integrations.langchain.fakes import ScriptedRetriever, docs
 from tests.integrations.langchain.scripted import ScriptedEngine
+from tests.support.blocking import no_blocking_calls
 from tests.support.chat_llama import TOOL_CALL_PARSER
 
 if TYPE_CHECKING:
@@ -249,6 +252,13 @@ async def test_several_calls_can_be_ruled_out(make: Callable[..., Any]) -> None:
     assert (one["maxItems"], "maxItems" in many) == (1, False)
 
 
+async def test_nothing_of_it_blocks_the_event_loop(make: Callable[..., Any]) -> None:
+    llm, _ = make(written("add", a=1, b=2))
+    with no_blocking_calls():
+        message = await llm.bind_tools([add], tool_choice="any").ainvoke("hi")
+    assert message.tool_calls
+
+
 # -- conversations ---------------------------------------------------------------------------------
 
 
@@ -282,17 +292,29 @@ async def test_calls_and_results_go_through_the_chat_template(make: Callable[...
     )
 
 
-async def test_an_agent_goes_round(chat_tokenizer: Any) -> None:
+async def test_a_langgraph_agent_goes_round(chat_tokenizer: Any) -> None:
     def script(prompt: str) -> str:
         return "It is 3." if "<|tool|>\n3" in prompt else written("add", a=1, b=2)
 
     llm = ChatStream2LLM(engine=ScriptedEngine(chat_tokenizer, script), tool_call_parser="hermes")
-    agent = llm.bind_tools([add])
-    messages: list[Any] = [HumanMessage("What is 1 + 2?")]
-    while not messages[-1].text.startswith("It is"):
-        messages.append(await agent.ainvoke(messages))
-        messages += [add.invoke(one) for one in messages[-1].tool_calls]
-    assert [message.type for message in messages] == ["human", "ai", "tool", "ai"]
+    with_tools = llm.bind_tools([add])
+
+    async def model(state: MessagesState) -> Any:
+        return {"messages": [await with_tools.ainvoke(state["messages"])]}
+
+    graph: Any = StateGraph(MessagesState)
+    graph.add_node("model", model)
+    graph.add_node("tools", ToolNode([add]))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition)
+    graph.add_edge("tools", "model")
+    agent = graph.compile()
+    question = {"messages": [HumanMessage("What is 1 + 2?")]}
+    result = await agent.ainvoke(question)
+    assert [message.type for message in result["messages"]] == ["human", "ai", "tool", "ai"]
+    assert result["messages"][-1].text == "It is 3."
+    tokens = [chunk async for chunk, _ in agent.astream(question, stream_mode="messages")]
+    assert len([chunk for chunk in tokens if getattr(chunk, "tool_call_chunks", None)]) > 2
 
 
 @EVERY_CALL

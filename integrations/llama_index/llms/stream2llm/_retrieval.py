@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from llama_index_instrumentation import get_dispatcher
 
@@ -50,11 +50,10 @@ class StreamedRetrieval:
         """Where nodes stand in the prompt."""
         return self._source.order
 
-    def warn(self) -> Self:
+    def warn(self) -> None:
         """Says what the postprocessors do to the overlap; to be called by a constructor."""
         streams = not isinstance(self._source, WrappedRetriever)
         self._postprocessing.warn(self.order, streams=streams)
-        return self
 
     def start(
         self,
