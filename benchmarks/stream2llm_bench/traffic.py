@@ -188,8 +188,9 @@ async def _play(
                 now = time.perf_counter()
                 received += tokens
                 if latest is not None:
-                    # Tokens that come together have no gap between them.
-                    gaps.extend([now - latest, *[0.0] * (tokens - 1)])
+                    gaps.append(now - latest)
+                # Tokens that come together have no gap between them.
+                gaps.extend([0.0] * (tokens - 1))
                 latest = now
         return received
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stream2llm_engine import EngineConfig
 from tests.support.models import save_random_llama, save_tokenizer
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ __all__ = [
     "REASONING_PARSER",
     "TOOL_CALL_PARSER",
     "brief_sampling",
+    "chat_engine_config",
     "load_chat_tokenizer",
     "save_chat_llama",
 ]
@@ -69,6 +71,27 @@ def save_chat_llama(directory: Path) -> Path:
     network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     network.save_pretrained(directory)
     return directory
+
+
+def chat_engine_config(model: Path) -> EngineConfig:
+    """Runs the model with its reasoning parser, with LoRA, and with grammars without spaces."""
+    from vllm.config import StructuredOutputsConfig
+
+    return EngineConfig(
+        model=str(model),
+        vllm={
+            "dtype": "float32",
+            "enforce_eager": True,
+            "max_model_len": 2048,
+            "kv_cache_memory_bytes": 64 * 2**20,
+            "enable_lora": True,
+            "max_lora_rank": 8,
+            "reasoning_parser": REASONING_PARSER,
+            "structured_outputs_config": StructuredOutputsConfig(
+                backend="xgrammar", disable_any_whitespace=True
+            ),
+        },
+    )
 
 
 def brief_sampling(tokenizer: Any, **more: float) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from pydantic import BaseModel, Field
 from langchain_stream2llm import ChatStream2LLM, StreamingRetriever, create_streaming_rag_chain
 from stream2llm_engine import (
     DeadlineExceededError,
-    EngineConfig,
     InvalidRequestError,
     SamplingParams,
     StreamEngine,
@@ -26,9 +25,9 @@ from stream2llm_engine import (
 )
 from tests.integrations.langchain.calls import EVERY_CALL, call
 from tests.support.chat_llama import (
-    REASONING_PARSER,
     TOOL_CALL_PARSER,
     brief_sampling,
+    chat_engine_config,
     save_chat_llama,
 )
 from tests.support.models import save_lora_adapter
@@ -56,24 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(home: Path) -> Iterator[StreamEngine]:
-    from vllm.config import StructuredOutputsConfig
-
-    config = EngineConfig(
-        model=str(home / "model"),
-        vllm={
-            "dtype": "float32",
-            "enforce_eager": True,
-            "max_model_len": 2048,
-            "kv_cache_memory_bytes": 64 * 2**20,
-            "enable_lora": True,
-            "max_lora_rank": 8,
-            "reasoning_parser": REASONING_PARSER,
-            "structured_outputs_config": StructuredOutputsConfig(
-                backend="xgrammar", disable_any_whitespace=True
-            ),
-        },
-    )
-    engine = StreamEngine(config)
+    engine = StreamEngine(chat_engine_config(home / "model"))
     engine.run(engine.start())
     yield engine
     engine.close()

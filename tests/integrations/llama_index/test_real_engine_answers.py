@@ -4,7 +4,7 @@ Random weights know no JSON and would write strings without end, so the sampling
 that close what is open. What is well-formed is so because of vLLM's grammars.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,8 +119,8 @@ async def test_a_forced_call_keeps_to_its_schema(
     streamed = [each async for each in responses][-1]
     (selection,) = llm.get_tool_calls_from_response(streamed)
     assert selection.tool_name == source.tool_name
-    function = {"book": book, "stay": stay}[selection.tool_name]
-    assert function(**selection.tool_kwargs) == response.response
+    functions: dict[str, Callable[..., str]] = {"book": book, "stay": stay}
+    assert functions[selection.tool_name](**selection.tool_kwargs) == response.response
 
 
 async def test_objects_keep_to_their_schema(llm: Stream2LLM) -> None:
