@@ -22,6 +22,8 @@ __all__ = ["Run", "iterate", "run_retrieval", "start"]
 T = TypeVar("T")
 
 _AHEAD = 64
+# A loop holds its tasks weakly: one whose caller is gone must live on until it was cancelled.
+_running: set[asyncio.Task[None]] = set()
 
 
 class Run(Protocol):
@@ -39,7 +41,10 @@ def start(run: Run, coroutine: Coroutine[Any, Any, None]) -> Callable[[], None]:
     """Starts a coroutine without waiting for it, and returns a function that cancels it."""
 
     async def launch() -> asyncio.Task[None]:
-        return asyncio.create_task(coroutine)
+        task = asyncio.create_task(coroutine)
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+        return task
 
     task = run(launch())
 

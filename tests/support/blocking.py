@@ -15,6 +15,7 @@ __all__ = ["BlockingError", "no_blocking_calls"]
 
 _OURS = [
     "langchain_stream2llm",
+    "llama_index.llms.stream2llm",
     "qdrant_stream2llm",
     "stream2llm_engine",
     "stream2llm_rag",

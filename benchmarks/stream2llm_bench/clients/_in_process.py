@@ -1,7 +1,7 @@
 """Stock vLLM's ``LLMEngine`` in a thread of this process.
 
-On CPU ``AsyncLLM`` runs three processes, and what waits in one of them spins on a core that the
-model needs: on two cores it computes half as fast. Here stock vLLM gets all cores, as our engine
+On CPU ``AsyncLLM`` runs three processes; its worker leaves a core to the others, one of which spins
+while it waits: on two cores it computes half as fast. Here stock vLLM gets all cores, as our engine
 does, so that what is compared is scheduling.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +56,8 @@ class StockClient(Client):
         )
         if in_process:
             return cls(await asyncio.to_thread(InProcessVllm, arguments))
+        # By default its worker leaves one core to the other processes.
+        os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
         return cls(AsyncLLM.from_engine_args(arguments))
 
     async def answer(self, query: SimulatedQuery, started_s: float) -> QueryTimes:

@@ -27,9 +27,8 @@ from llama_index.llms.stream2llm import (
     StreamingQueryEngine,
     StreamingRetriever,
 )
-from tests.integrations.llama_index.detecting import no_blocking_calls_of_ours
 from tests.integrations.llama_index.fakes import FakeEngine, ScriptedRetriever, node
-from tests.support.blocking import BlockingError
+from tests.support.blocking import BlockingError, no_blocking_calls
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `json` method is deprecated")  # in LlamaIndex
 
@@ -40,7 +39,7 @@ MESSAGES = [ChatMessage(role="user", content="Hi")]
 async def detector(engine: FakeEngine) -> AsyncIterator[None]:
     # Making an engine asks for the context window, which waits for the model.
     await engine.start()
-    with no_blocking_calls_of_ours():
+    with no_blocking_calls():
         yield
 
 

@@ -18,7 +18,6 @@ from llama_index.llms.stream2llm import (
     as_streaming_query_engine,
 )
 from stream2llm_engine import EngineConfig, StreamEngine
-from tests.integrations.llama_index.detecting import no_blocking_calls_of_ours
 from tests.integrations.llama_index.watched import (
     LetterCounts,
     PatientLetterCounts,
@@ -27,6 +26,7 @@ from tests.integrations.llama_index.watched import (
     greedy,
     text_of,
 )
+from tests.support.blocking import no_blocking_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,7 +232,7 @@ async def test_the_event_loop_stays_free(engine: WatchedEngine, llm: Stream2LLM)
         [Document(text=text_of("zorland"))], embed_model=LetterCounts()
     )
     retriever = QueryFusionRetriever([index.as_retriever()], llm=llm, num_queries=2)
-    with no_blocking_calls_of_ours():
+    with no_blocking_calls():
         for streaming in (False, True):
             query_engine = StreamingQueryEngine.from_args(retriever, llm=llm, streaming=streaming)
             response: Any = await query_engine.aquery(QUESTION)
