@@ -11,7 +11,6 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from langchain_stream2llm._gap import Gap
 from stream2llm_engine.background_loop import BackgroundLoop
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ __all__ = ["Run", "iterate", "run_retrieval", "start"]
 
 T = TypeVar("T")
 
-_AHEAD = 64
 # A loop holds its tasks weakly: one whose caller is gone must live on until it was cancelled.
 _running: set[asyncio.Task[None]] = set()
 
@@ -57,19 +55,17 @@ def start(run: Run, coroutine: Coroutine[Any, Any, None]) -> Callable[[], None]:
 
 
 def iterate(run: Run, generator: AsyncGenerator[T, None]) -> Iterator[T]:
-    """Iterates in the calling thread over a generator that runs ahead, not far, in the background.
+    """Iterates in the calling thread over a generator that runs ahead in the background.
 
     Leaving the iteration early closes the generator.
     """
     ready: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    gap = Gap(lambda: ready.qsize() > _AHEAD)
 
     async def pump() -> None:
         try:
             async with aclosing(generator):
                 async for item in generator:
                     ready.put((item,))
-                    await gap.room()
         except BaseException as error:  # noqa: BLE001 - raised in the calling thread
             ready.put(error)
         else:
@@ -80,7 +76,6 @@ def iterate(run: Run, generator: AsyncGenerator[T, None]) -> Iterator[T]:
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            gap.update()
             yield item[0]
     finally:
         cancel()

@@ -20,7 +20,7 @@ from langchain_stream2llm._pace import PacedContext
 from stream2llm_engine import PromptTooLongError
 from stream2llm_rag import Append
 from stream2llm_rag import Document as CoreDocument
-from tests.integrations.langchain.calls import EVERY_CALL, EVERY_STREAM, INPUT, call
+from tests.integrations.langchain.calls import EVERY_CALL, INPUT, call
 from tests.integrations.langchain.fakes import FakeEngine, FakeSession, docs
 
 AT_MOST_AHEAD = 70
@@ -108,14 +108,13 @@ async def test_it_is_never_far_ahead_of_the_engine(llm: ChatStream2LLM, prompt: 
     assert retriever.closed == ["why?"]
 
 
-@EVERY_STREAM
-async def test_the_textbook_chain_is_held_back_as_well(llm: ChatStream2LLM, how: str) -> None:
+async def test_the_textbook_chain_is_held_back_as_well(llm: ChatStream2LLM) -> None:
     retriever = EndlessRetriever()
     prompt = StreamingChatPromptTemplate.from_template("{context} {question}")
     found = itemgetter("question") | retriever
     chain: Any = RunnablePassthrough.assign(context=found) | prompt | llm
     with pytest.raises(PromptTooLongError):
-        await call(chain, how)
+        await call(chain, "astream")
 
 
 async def _eventually(condition: Any) -> None:
