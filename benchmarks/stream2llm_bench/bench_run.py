@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stream2llm_bench.clients import EngineSize
+from stream2llm_bench.measuring_process import MeasurementError
+from stream2llm_bench.playing.clients import EngineSize
+from stream2llm_bench.playing.scenarios import (
+    BLOCK_SIZE,
+    MAX_MODEL_LEN,
+    TOKEN_BUDGET,
+    pool_tokens,
+    queries_of,
+)
+from stream2llm_bench.playing.system import Ask, EngineSpec
 from stream2llm_bench.results import (
     BASELINES,
     BoundResult,
@@ -15,33 +24,24 @@ from stream2llm_bench.results import (
     Scenario,
     percentiles,
 )
-from stream2llm_bench.scenarios import (
-    BLOCK_SIZE,
-    MAX_MODEL_LEN,
-    TOKEN_BUDGET,
-    pool_tokens,
-    queries_of,
-)
 from stream2llm_bench.step_estimates import (
     bound_estimate_s,
     capacity_estimate_s,
     play_estimate_s,
 )
-from stream2llm_bench.worker import Ask, EngineSpec
-from stream2llm_bench.worker_pool import WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stream2llm_bench.machine import Machine
-    from stream2llm_bench.meter import Meter
-    from stream2llm_bench.scenarios import Plan, Traffic
-    from stream2llm_bench.worker_pool import WorkerPool
+    from stream2llm_bench.playing.machine import Machine
+    from stream2llm_bench.playing.meter import Meter
+    from stream2llm_bench.playing.scenarios import Plan, Traffic
+    from stream2llm_bench.playing.system_pool import SystemPool
 
 __all__ = ["BenchRun"]
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 30.0
 _OURS = "srpt"
 _PREEMPTION = "auto"
 
@@ -65,7 +65,7 @@ class BenchRun:
         results: ResultFile,
         path: Path,
         meter: Meter,
-        pool: WorkerPool,
+        pool: SystemPool,
     ) -> None:
         self._plan = plan
         self._machine = machine
@@ -78,7 +78,7 @@ class BenchRun:
         """Play every scenario.
 
         Raises:
-            WorkerError: Stock vLLM or our engine does not start.
+            MeasurementError: Stock vLLM or our engine does not start.
         """
         for traffic in self._plan.traffic:
             self._play_scenario(traffic)
@@ -199,7 +199,7 @@ class BenchRun:
         )
         try:
             done = self._ask(scenario, ask)
-        except WorkerError as error:
+        except MeasurementError as error:
             # Who wedges is reported as that, and loses nobody else's measurement.
             self._pool.drop(self._spec(scenario, system))
             done = _nothing(scenario, str(error))
@@ -240,7 +240,7 @@ class BenchRun:
         spec = self._spec(scenario, ask.system)
         trace_s = max(q.final_s for q in self._queries(ask.scenario, ask.seed, ask.order))
         return self._pool.get(spec).ask(
-            ask, silence_s=trace_s + 2 * _PATIENCE_S, on_answer=self._meter.answered
+            ask, timeout_s=trace_s + 2 * _PATIENCE_S, on_progress=self._meter.answered
         )
 
     def _queries(self, scenario: Scenario, seed: int, order: Any) -> Any:

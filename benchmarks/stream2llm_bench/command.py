@@ -15,10 +15,10 @@ from stream2llm_rag.cli.options import chosen, command_line, writable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stream2llm_bench.machine import Machine
-    from stream2llm_bench.meter import Meter
+    from stream2llm_bench.playing.machine import Machine
+    from stream2llm_bench.playing.meter import Meter
+    from stream2llm_bench.playing.scenarios import Plan
     from stream2llm_bench.results import ResultFile
-    from stream2llm_bench.scenarios import Plan
 
 __all__ = ["bench"]
 
@@ -52,8 +52,8 @@ def bench(
     run that was interrupted goes on where it stopped.
     """
     require_extras("vllm", "matplotlib", "langchain_core", "llama_index.core", "psutil")
-    from stream2llm_bench.machine import random_machine
-    from stream2llm_bench.scenarios import full_plan, quick_plan
+    from stream2llm_bench.playing.machine import random_machine
+    from stream2llm_bench.playing.scenarios import full_plan, quick_plan
 
     console = Console()
     plan = quick_plan() if quick else full_plan()
@@ -104,15 +104,15 @@ def _measure(
     small: bool,
 ) -> ResultFile:
     from stream2llm_bench.bench_run import BenchRun
-    from stream2llm_bench.meter import Meter
+    from stream2llm_bench.playing.meter import Meter
+    from stream2llm_bench.playing.system_pool import SystemPool
     from stream2llm_bench.step_estimates import plan_estimate_s
-    from stream2llm_bench.worker_pool import WorkerPool
 
     total_s = plan_estimate_s(plan)
     if small:
         total_s += sum(seconds[not results.quick] for seconds in _SMALL_S.values())
     with Meter(console, total_s) as meter:
-        with WorkerPool() as pool:
+        with SystemPool() as pool:
             run = BenchRun(plan, machine, results, path, meter, pool)
             run.run()
         results = run.results
@@ -124,7 +124,7 @@ def _measure(
 
 
 def _measure_small(machine: Machine, results: ResultFile, path: Path, meter: Meter) -> ResultFile:
-    from stream2llm_bench import integration_overhead, micro, traffic
+    from stream2llm_bench.small import integration_overhead, micro, traffic
 
     measures: dict[str, tuple[Callable[..., list[Any]], str]] = {
         "traffic": (traffic.measure, "traffic"),
@@ -147,7 +147,7 @@ def _measure_small(machine: Machine, results: ResultFile, path: Path, meter: Met
 
 
 def _conclude(results: ResultFile, path: Path, console: Console, *, report: bool) -> None:
-    from stream2llm_bench.report import print_targets, write_report
+    from stream2llm_bench.report.command import print_targets, write_report
 
     print_targets(results, console)
     console.print(f"results: {path}")

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from stream2llm_rag.errors import RagError
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from types import TracebackType
 
-__all__ = ["Home", "MeasurementError", "MeasuringProcess"]
+__all__ = ["Home", "MeasurementError", "MeasuringProcess", "report_progress"]
 
 Home: TypeAlias = Callable[..., AbstractAsyncContextManager[Callable[[Any], Awaitable[Any]]]]
 """Builds what is measured and gives what answers a call. A function of a module, not of a call."""
+
+_Kind: TypeAlias = Literal["answer", "failure", "progress"]
 
 _STOP_S = 30.0
 _LOG_CHARACTERS = 4_000
@@ -42,7 +44,7 @@ class MeasuringProcess:
     Args:
         home: What to start there.
         arguments: Of ``home``; they are pickled.
-        timeout_s: How long the start, or one call, may take.
+        timeout_s: How long the start, or one call, may take without a sign of life.
     """
 
     def __init__(self, home: Home, *arguments: Any, timeout_s: float = 300.0) -> None:
@@ -70,29 +72,51 @@ class MeasuringProcess:
             self._receive()
             self._started = True
 
-    def ask(self, call: Any) -> Any:
+    def ask(
+        self,
+        call: Any,
+        *,
+        timeout_s: float | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+    ) -> Any:
         """Return the answer to one call.
 
         Args:
             call: Passed on as it is; pickled, as is the answer.
+            timeout_s: How long this one may take without a sign of life.
+            on_progress: Called with what is reported meanwhile.
 
         Raises:
-            MeasurementError: The call failed there, or the process died.
+            MeasurementError: The call failed there, or the process died or said nothing.
         """
         self.start()
         with suppress(BrokenPipeError):  # what it said before it died is still to be read
             self._connection.send(call)
-        return self._receive()
+        return self._receive(timeout_s, on_progress)
 
-    def _receive(self) -> Any:
-        if not self._connection.poll(self._timeout_s):
+    def _receive(
+        self, timeout_s: float | None = None, on_progress: Callable[[Any], None] | None = None
+    ) -> Any:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        while True:
+            kind, said = self._next(timeout_s)
+            if kind == "answer":
+                return said
+            if kind == "failure":
+                msg = f"{self._name} failed in its process:\n{said}\n{self._said()}"
+                raise MeasurementError(msg)
+            if on_progress is not None:
+                on_progress(said)
+
+    def _next(self, timeout_s: float) -> tuple[_Kind, Any]:
+        if not self._connection.poll(timeout_s):
             msg = (
-                f"{self._name} gave no answer within {self._timeout_s:.0f} s: measure again when "
+                f"{self._name} gave no answer within {timeout_s:.0f} s: measure again when "
                 f"the machine has nothing else to do\n{self._said()}"
             )
             raise MeasurementError(msg)
         try:
-            failed, answer = self._connection.recv()
+            message: tuple[_Kind, Any] = self._connection.recv()
         except EOFError as error:
             self._process.join(_STOP_S)
             msg = (
@@ -100,10 +124,7 @@ class MeasuringProcess:
                 f"the system is short of memory, or somebody killed it)\n{self._said()}"
             )
             raise MeasurementError(msg) from error
-        if failed:
-            msg = f"{self._name} failed in its process:\n{answer}\n{self._said()}"
-            raise MeasurementError(msg)
-        return answer
+        return message
 
     def _said(self) -> str:
         text = Path(self._log.name).read_text(encoding="utf-8", errors="replace")
@@ -142,6 +163,18 @@ class MeasuringProcess:
             self._kill()
 
 
+class _Parent:
+    """In a measuring process, the way back to who started it."""
+
+    connection: ClassVar[Connection | None] = None
+
+
+def report_progress(what: Any) -> None:
+    """Say how far a call is, from within a measuring process; elsewhere nobody hears it."""
+    if _Parent.connection is not None:
+        _Parent.connection.send(("progress", what))
+
+
 def _run(connection: Connection, log: Path, home: Home, arguments: tuple[Any, ...]) -> None:
     os.setpgrp()
     with log.open("ab") as file:
@@ -151,21 +184,39 @@ def _run(connection: Connection, log: Path, home: Home, arguments: tuple[Any, ..
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    _Parent.connection = connection
     with suppress(BrokenPipeError):  # nobody listens any more
         try:
             asyncio.run(_serve(connection, home, arguments))
         except Exception:  # noqa: BLE001 - raised to whoever asked
-            connection.send((True, traceback.format_exc()))
+            connection.send(("failure", traceback.format_exc()))
 
 
 async def _serve(connection: Connection, home: Home, arguments: tuple[Any, ...]) -> None:
     async with home(*arguments) as answer:
-        connection.send((False, None))
-        while True:
+        connection.send(("answer", None))
+        following = _next_call(connection)
+        while (call := await following) is not None:
+            following = _next_call(connection)
+            doing = asyncio.ensure_future(answer(call))
+            await asyncio.wait([doing, following], return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                # One thing is asked at a time, so whoever asked is gone.
+                doing.cancel()
+                return
             try:
-                call = await asyncio.to_thread(connection.recv)
-            except EOFError:
-                return
-            if call is None:
-                return
-            connection.send((False, await answer(call)))
+                reply: tuple[_Kind, Any] = ("answer", doing.result())
+            except Exception:  # noqa: BLE001 - raised to whoever asked
+                reply = ("failure", traceback.format_exc())
+            connection.send(reply)
+
+
+def _next_call(connection: Connection) -> asyncio.Future[Any]:
+    """Receive the next call in a thread; ``None`` ends everything."""
+
+    def received() -> Any:
+        with suppress(EOFError, OSError):
+            return connection.recv()
+        return None
+
+    return asyncio.get_running_loop().run_in_executor(None, received)

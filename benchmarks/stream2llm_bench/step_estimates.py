@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stream2llm_bench.scenarios import Plan, Traffic
+    from stream2llm_bench.playing.scenarios import Plan, Traffic
 
 __all__ = ["bound_estimate_s", "capacity_estimate_s", "plan_estimate_s", "play_estimate_s"]
 

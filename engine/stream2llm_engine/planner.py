@@ -38,6 +38,14 @@ class BlockLedger(VictimLedger, Protocol):
         """Return how many tokens the request should compute now."""
         ...
 
+    def prefill_s(self, request_id: str, tokens: int) -> float:
+        """Return the seconds that the request's next ``tokens`` add to a step."""
+        ...
+
+    def tokens_within(self, request_id: str, seconds: float) -> int:
+        """Return how many of its next tokens the request computes in that time."""
+        ...
+
     def restore_blocks(self, request_id: str) -> int:
         """Return the blocks that the request's KV in host memory has to come back to first."""
         ...
@@ -99,6 +107,7 @@ def plan_step(
     slots: int,
     open_budget: Callable[[int, int], int] | None = None,
     added_budget: Callable[[int, int, int], int] | None = None,
+    answer_step_s: float | None = None,
 ) -> StepPlan:
     """Plan one step.
 
@@ -108,18 +117,22 @@ def plan_step(
         token_budget: Tokens the step may compute.
         slots: Requests the model runner can hold.
         open_budget: Gives the tokens that open sessions may compute in all, from the tokens that
-            finalized requests got and the budget left; default: the budget left.
+            finalized prompts got and the budget left; default: the budget left.
         added_budget: Gives the tokens that further finalized requests may add to a step, from the
             number of those that it completes, of those that wait, and the budget left; default: the
             budget left.
+        answer_step_s: Seconds that prompts may add to a step that serves running answers; default:
+            no limit.
 
     Returns:
         The plan; its grants fit once the victims have given up their blocks.
     """
     walk = _Walk(ledger, token_budget, slots)
     walk.start_with(*ledger.undisputed(ranked, token_budget, slots))
-    final_tokens = token_budget - walk.token_budget
     in_bulk, refused = walk.size, False
+    if in_bulk:
+        walk.seconds = answer_step_s
+    final_tokens = 0
     open_left: int | None = None
     finals = _FinalTokens(ranked, ledger, in_bulk, added_budget)
     for request_id in islice(ranked, len(walk.plan.grants), None):
@@ -151,8 +164,9 @@ def plan_step(
             slots=slots,
             open_budget=open_budget,
             added_budget=added_budget,
+            answer_step_s=answer_step_s,
         )
-    if open_left and not final_tokens:
+    if open_left and not final_tokens and not in_bulk:
         walk.fill_with_unsettled(ranked, open_left)
     return walk.finished()
 
@@ -204,6 +218,7 @@ class _Walk:
         self._search = EvictionSearch(ledger)
         self._free = ledger.free_blocks()
         self.token_budget = token_budget
+        self.seconds: float | None = None
         self.plan = StepPlan()
         # Who is part of the step keeps its blocks.
         self._kept: set[str] = set()
@@ -228,6 +243,8 @@ class _Walk:
     def grant(self, request_id: str, tokens: int) -> int:
         """Grant up to ``tokens`` and return how many were granted: all, or none."""
         tokens = min(tokens, self.token_budget)
+        if self.seconds is not None:
+            tokens = min(tokens, self._ledger.tokens_within(request_id, self.seconds))
         if tokens <= 0 or request_id in self._search.evictions:
             return 0
         needed = self._needed(request_id, tokens)
@@ -284,6 +301,8 @@ class _Walk:
         return self.plan.reserved_blocks + needed - self._free - self._search.found
 
     def _take(self, request_id: str, tokens: int, needed: int) -> None:
+        if self.seconds is not None:
+            self.seconds -= self._ledger.prefill_s(request_id, tokens)
         self._search.claim(self._ledger.hit_blocks(request_id))
         self.plan.reserved_blocks += needed
         self.plan.grants[request_id] = self.plan.grants.get(request_id, 0) + tokens

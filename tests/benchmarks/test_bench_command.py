@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from stream2llm_bench import scenarios
+from stream2llm_bench.playing import scenarios
+from stream2llm_bench.playing.scenarios import Plan, Traffic
 from stream2llm_bench.results import ResultFile, load_results
-from stream2llm_bench.scenarios import Plan, Traffic
 from stream2llm_rag.cli.app import app
 
 if TYPE_CHECKING:

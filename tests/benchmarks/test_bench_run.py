@@ -12,17 +12,17 @@ import pytest
 from rich.console import Console
 
 from stream2llm_bench.bench_run import BenchRun
-from stream2llm_bench.machine import Machine
-from stream2llm_bench.meter import Meter
+from stream2llm_bench.measuring_process import MeasurementError
+from stream2llm_bench.playing.machine import Machine
+from stream2llm_bench.playing.meter import Meter
+from stream2llm_bench.playing.scenarios import Plan, Traffic, queries_of
 from stream2llm_bench.results import ResultFile, load_results
-from stream2llm_bench.scenarios import Plan, Traffic, queries_of
 from stream2llm_bench.step_estimates import plan_estimate_s
-from stream2llm_bench.worker_pool import WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stream2llm_bench.worker import Ask, EngineSpec
+    from stream2llm_bench.playing.system import Ask, EngineSpec
 
 MACHINE = Machine(model=Path("model"), vocabulary=500, kv_bytes_per_token=4096, label="none")
 PLAN = Plan(
@@ -37,7 +37,7 @@ PLAN = Plan(
 
 
 class FakePool:
-    """Answers like workers, and remembers what was asked."""
+    """Answers like measuring processes, and remembers what was asked."""
 
     def __init__(self, fails: Callable[[Ask], bool] = lambda _: False) -> None:
         self.asked: list[tuple[str, str, str, int]] = []
@@ -56,13 +56,13 @@ class FakePool:
     def drop(self, spec: EngineSpec) -> None:
         self.dropped.append(spec)
 
-    def ask(self, ask: Ask, *, silence_s: float, on_answer: Callable[[int], None]) -> Any:
-        assert silence_s > 0
+    def ask(self, ask: Ask, *, timeout_s: float, on_progress: Callable[[int], None]) -> Any:
+        assert timeout_s > 0
         self.asked.append((ask.do, ask.scenario.name, ask.system, ask.seed))
         self.rates[ask.scenario.name, ask.seed] = ask.scenario.qps
         if self._fails(ask):
-            raise WorkerError("it wedged")
-        on_answer(1)
+            raise MeasurementError("it wedged")
+        on_progress(1)
         count = len(queries_of(ask.scenario, ask.seed, ask.order, 500))
         if ask.do == "bound":
             return [0.05] * len(range(0, count, ask.stride))

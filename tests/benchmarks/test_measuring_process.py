@@ -1,11 +1,12 @@
 import re
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from stream2llm_bench.measuring_process import MeasurementError, MeasuringProcess
-from tests.support.homes import adder, fragile, parent, refusing
+from tests.support.homes import adder, counting, fragile, parent, refusing, waiting
 
 
 def is_running(pid: int) -> bool:
@@ -42,6 +43,30 @@ def test_a_call_that_fails_says_why() -> None:
         pytest.raises(MeasurementError, match="ValueError: nonsense"),
     ):
         process.ask("nonsense")
+
+
+def test_a_call_that_fails_loses_no_other() -> None:
+    with MeasuringProcess(fragile) as process:
+        for call in ("first", "second"):
+            with pytest.raises(MeasurementError, match=f"ValueError: {call}"):
+                process.ask(call)
+
+
+def test_progress_is_heard_while_a_call_lasts() -> None:
+    heard: list[int] = []
+    with MeasuringProcess(counting) as process:
+        assert process.ask(3, on_progress=heard.append) == "counted"
+        assert process.ask(2) == "counted"
+    assert heard == [0, 1, 2]
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_cancelled(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    with MeasuringProcess(waiting, str(left)) as process:
+        with pytest.raises(MeasurementError, match="no answer within"):
+            process.ask(None, timeout_s=0.0)
+        assert not left.exists()
+    assert left.exists()
 
 
 def test_a_process_that_dies_is_an_error_with_its_last_words() -> None:

@@ -33,11 +33,19 @@ class Pool:
     kinds: dict[str, str] = field(default_factory=dict)
     reserve: int = 0
     can_cut: bool = True
+    answering: str = ""
+    token_s: dict[str, float] = field(default_factory=dict)
 
     def undisputed(
         self, ranked: Sequence[str], tokens: int, slots: int
     ) -> tuple[dict[str, int], int]:
-        return {}, 0
+        return dict.fromkeys(self.answering, 1), 0
+
+    def prefill_s(self, request_id: str, tokens: int) -> float:
+        return tokens * self.token_s.get(request_id, 1.0)
+
+    def tokens_within(self, request_id: str, seconds: float) -> int:
+        return int(seconds / self.token_s.get(request_id, 1.0))
 
     def wanted_tokens(self, request_id: str) -> int:
         return self.wanted.get(request_id, 0)
@@ -96,6 +104,7 @@ def plan(
     slots: int = 8,
     open_budget: Callable[[int, int], int] | None = None,
     added_budget: Callable[[int, int, int], int] | None = None,
+    answer_step_s: float | None = None,
 ) -> StepPlan:
     return plan_step(
         list(ranked),
@@ -104,12 +113,33 @@ def plan(
         slots=slots,
         open_budget=open_budget,
         added_budget=added_budget,
+        answer_step_s=answer_step_s,
     )
 
 
 def test_grants_follow_the_ranking_until_the_budget_ends() -> None:
     pool = Pool(total=100, wanted={"a": 30, "b": 90, "c": 10})
     assert plan(pool, "abc").grants == {"a": 30, "b": 70}
+
+
+def test_a_step_with_running_answers_is_limited_in_time() -> None:
+    wanted, token_s = {"b": 40, "c": 40, "d": 40}, {"b": 0.5, "c": 2.0}
+    pool = Pool(total=100, wanted=wanted, token_s=token_s, answering="a")
+    assert plan(pool, "abcd", answer_step_s=50.0).grants == {"a": 1, "b": 40, "c": 15}
+    pool.answering = ""
+    assert plan(pool, "bcd", answer_step_s=50.0).grants == {"b": 40, "c": 40, "d": 20}
+
+
+def test_what_answers_compute_is_not_what_open_prompts_are_measured_by() -> None:
+    asked: list[int] = []
+
+    def open_budget(final_tokens: int, left: int) -> int:
+        asked.append(final_tokens)
+        return 20
+
+    pool = Pool(total=100, wanted={"c": 50}, open={"c"}, answering="ab")
+    assert plan(pool, "abc", open_budget=open_budget).grants == {"a": 1, "b": 1, "c": 20}
+    assert asked == [0]
 
 
 def test_slots_limit_the_grants() -> None:

@@ -6,13 +6,16 @@ import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stream2llm_bench.measuring_process import report_progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["adder", "fragile", "parent", "refusing"]
+__all__ = ["adder", "counting", "fragile", "parent", "refusing", "waiting"]
 
 
 @asynccontextmanager
@@ -56,3 +59,28 @@ async def parent() -> AsyncIterator[Callable[[str], Awaitable[int]]]:
         return child.pid
 
     yield answer
+
+
+@asynccontextmanager
+async def counting() -> AsyncIterator[Callable[[int], Awaitable[str]]]:
+    """Reports every number up to the one it is called with."""
+
+    async def answer(call: int) -> str:
+        for number in range(call):
+            report_progress(number)
+        return "counted"
+
+    yield answer
+
+
+@asynccontextmanager
+async def waiting(left: str) -> AsyncIterator[Callable[[None], Awaitable[None]]]:
+    """Never answers; writes a file when it is left."""
+
+    async def answer(call: None) -> None:
+        await asyncio.Event().wait()
+
+    try:
+        yield answer
+    finally:
+        Path(left).touch()  # noqa: ASYNC240 - nothing else runs on this loop

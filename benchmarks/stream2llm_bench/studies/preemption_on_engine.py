@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stream2llm_bench.clients import EngineSize, StreamClient
 from stream2llm_bench.environment import command_line, environment
-from stream2llm_bench.machine import Machine, random_machine
-from stream2llm_bench.player import play
+from stream2llm_bench.playing.clients import EngineSize, StreamClient
+from stream2llm_bench.playing.machine import Machine, random_machine
+from stream2llm_bench.playing.player import play
+from stream2llm_bench.playing.scenarios import BLOCK_SIZE, in_vocabulary, resident_tokens
 from stream2llm_bench.results import percentiles
-from stream2llm_bench.scenarios import BLOCK_SIZE, in_vocabulary, resident_tokens
 from stream2llm_rag.workloads import CrawlerWorkload
 
 if TYPE_CHECKING:

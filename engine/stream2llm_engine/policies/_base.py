@@ -96,7 +96,8 @@ class Policy(ABC):
         """Return how many tokens open sessions may compute in a step.
 
         Args:
-            final_tokens: Tokens that finalized requests compute in the same step.
+            final_tokens: Tokens that finalized prompts compute in the same step, running answers
+                aside.
             token_budget: Tokens that the step still has.
             cost: Prices of the hardware.
         """

@@ -22,7 +22,8 @@ class ShortestRemainingPrefill(Policy):
     less than ``R / AGING`` seconds after it, whatever the load.
 
     Open sessions go by the time at which their prompt is expected to be complete (earliest deadline
-    first). In a step that serves finalized prompts, they get only what makes it a little longer.
+    first). In a step that serves finalized prompts, they get only what makes it a little longer;
+    beside running answers, a short step's worth.
 
     A prompt that a step completes waits for all that is added to the step. So finalized prompts are
     added only as far as the steps that this saves to everyone behind are worth the wait.
@@ -39,7 +40,7 @@ class ShortestRemainingPrefill(Policy):
     holds_back_unsettled = True
     AGING = 0.1
     # Longest step, in seconds, that open sessions may make while no finalized prompt waits: one
-    # that arrives meanwhile waits for it.
+    # that arrives meanwhile waits for it, as does the next token of a running answer.
     OPEN_STEP_S = 0.04
     # How much longer, as a share, open sessions may make a step that serves finalized prompts.
     STRETCH = 0.15

@@ -97,6 +97,14 @@ class StepLedger:
             wanted -= self._hit(request)[1]
         return int(wanted)
 
+    def prefill_s(self, request_id: str, tokens: int) -> float:
+        """Return the seconds that the request's next ``tokens`` add to a step."""
+        return float(self._scheduler._cost.prefill_s(tokens, self._known(request_id)))
+
+    def tokens_within(self, request_id: str, seconds: float) -> int:
+        """Return how many of its next tokens the request computes in that time."""
+        return int(self._scheduler._cost.tokens_added_within(seconds, self._known(request_id)))
+
     def restore_blocks(self, request_id: str) -> int:
         """Return the blocks that the request's KV in host memory has to come back to first."""
         swap = self._scheduler._swap
@@ -144,8 +152,13 @@ class StepLedger:
             return bool(self._keys[request_id] < self._keys[victim_id])
         if not is_open:
             return False
+        # Who has nothing to compute now makes room for who has, where its KV moves cheaply: what
+        # is scarce then is time to compute, not memory.
+        gives_way = (
+            victim_id in self._scheduler._parked or self._keys[request_id] < self._keys[victim_id]
+        )
         return self._is_overdue(victim) or (
-            self._keys[request_id] < self._keys[victim_id]
+            gives_way
             # KV that an update may replace is worth nobody's being moved for it.
             and self._sessions[request_id].settled_tokens >= ALL_SETTLED
             and self._moves_cheaply(victim.request)
@@ -249,6 +262,11 @@ class StepLedger:
         predicted_s = session.expected_final_s - session.history.last_event_s
         late_s = self._now_s - session.expected_final_s
         return late_s > _OVERDUE_FACTOR * predicted_s + _OVERDUE_S
+
+    def _known(self, request_id: str) -> int:
+        """Return the tokens in front of those that the request computes next."""
+        request = self._requests[request_id]
+        return int(request.num_computed_tokens or self._hit(request)[1])
 
     def _hit(self, request: Request) -> tuple[Any, int, Sequence[int]]:
         hit = self._hits.get(request.request_id)

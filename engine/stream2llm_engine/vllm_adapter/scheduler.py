@@ -11,7 +11,6 @@ emptied after it.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -20,13 +19,12 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import RequestStatus
 
 from stream2llm_engine.cost_model import CostModel
-from stream2llm_engine.outputs import EngineStats
 from stream2llm_engine.planner import StepPlan, plan_step
 from stream2llm_engine.policies import resolve_policy
+from stream2llm_engine.vllm_adapter.counting import CountingMixin
 from stream2llm_engine.vllm_adapter.ledger import StepLedger
 from stream2llm_engine.vllm_adapter.ranking import DECODING
 from stream2llm_engine.vllm_adapter.settings import StreamSettings
-from stream2llm_engine.vllm_adapter.swapping import SwappingMixin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamScheduler", "StreamSchedulerMixin", "SyncStreamScheduler"]
 
 
-class StreamSchedulerMixin(SwappingMixin):
+class StreamSchedulerMixin(CountingMixin):
     """Planning, for the synchronous and the asynchronous scheduler alike."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,14 +51,7 @@ class StreamSchedulerMixin(SwappingMixin):
         self.kv_cache_manager.watermark_blocks = 0
         # A sequence that outgrows the pool could never be scheduled again: end it there.
         self.max_model_len = min(self.max_model_len, self._kv.capacity_tokens)
-        self._tokens = dict.fromkeys(("computed", "reused", "recomputed"), 0)
-        self._evictions = {"recompute": 0, "swap": 0, "builtin": 0}
-        self._evicted_blocks = 0
-        self.last_step_tokens = 0
-        self._steps = 0
         self._stalled = False
-        self._step_starts_s: deque[float] = deque()
-        self._last_results_s = 0.0
         settings = StreamSettings.of(self.vllm_config.additional_config)
         if settings is not None:
             self.configure_streams(
@@ -99,23 +90,6 @@ class StreamSchedulerMixin(SwappingMixin):
         self._cost = CostModel(profile)
         self._changed.update(self.requests)
 
-    def stream_stats(self) -> EngineStats:
-        """Return a snapshot; call it between two steps only."""
-        return EngineStats(
-            free_blocks=self._kv.free_blocks,
-            total_blocks=self._kv.total_blocks,
-            block_size=self._kv.block_size,
-            open_sessions=sum(not s.finalized for s in self._sessions.values()),
-            parked=len(self._parked),
-            running=len(self.running),
-            waiting=self.get_request_counts()[1],
-            tokens={**self._tokens, "invalidated": self._invalidated_tokens},
-            preemptions=dict(self._evictions),
-            evicted_blocks=self._evicted_blocks,
-            steps=self._steps,
-            tenants=self._tenant_stats(),
-        )
-
     # -- one step --------------------------------------------------------------------------------
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
@@ -151,8 +125,7 @@ class StreamSchedulerMixin(SwappingMixin):
             self.running.extend(hidden)
             self._absorb_waiting()
         if output.total_num_scheduled_tokens:
-            self._steps += 1
-            self._step_starts_s.append(started_s)
+            self._note_start(output, started_s)
         self._account(output, before)
         self._stalled = self._nothing_left_to_try(output)
         return output
@@ -187,6 +160,7 @@ class StreamSchedulerMixin(SwappingMixin):
             slots=min(self.max_num_active_reqs, self.max_num_running_reqs),
             open_budget=self._open_budget,
             added_budget=self._added_budget,
+            answer_step_s=self._cost.prefill_s(self.max_num_scheduled_tokens),
         )
 
     def _evict(self, plan: StepPlan) -> None:
@@ -279,7 +253,7 @@ class StreamSchedulerMixin(SwappingMixin):
         now = self.clock()
         if scheduler_output.total_num_scheduled_tokens:
             self._stalled = False
-            self._observe_step(scheduler_output.total_num_scheduled_tokens, now)
+            self._note_end(scheduler_output.total_num_scheduled_tokens, now)
         for request_id in scheduler_output.num_scheduled_tokens:
             session = self._sessions.get(request_id)
             if session is None:
@@ -290,13 +264,6 @@ class StreamSchedulerMixin(SwappingMixin):
                 self._report(session)
         self._publish(outputs)
         return outputs
-
-    def _observe_step(self, tokens: int, now_s: float) -> None:
-        """Learn the price of tokens; where steps overlap, each counts from the one before."""
-        if self._step_starts_s:
-            began_s = max(self._step_starts_s.popleft(), self._last_results_s)
-            self._cost.observe(tokens, now_s - began_s)
-        self._last_results_s = now_s
 
     # -- vLLM's hooks ----------------------------------------------------------------------------
 

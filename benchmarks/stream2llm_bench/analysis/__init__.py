@@ -1,0 +1,1 @@
+"""What samples say: estimates with intervals, groups of runs, and verdicts on targets."""

@@ -1,0 +1,1 @@
+"""Traces played to engines: what is played, to whom, and in which process."""

@@ -1,0 +1,1 @@
+"""Small measurements: ordinary traffic, events, idle sessions, integrations."""
