@@ -156,7 +156,7 @@ def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
 
 def full_plan() -> Plan:
     """Return what a full run measures."""
-    return Plan(_traffic(50, 14), seeds=(0, 1, 2), bound_stride=3)
+    return Plan(_traffic(50, 14), seeds=(0, 1, 2), bound_stride=4)
 
 
 def quick_plan() -> Plan:
