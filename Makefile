@@ -6,7 +6,7 @@ LOCK := requirements/cpu-py311.lock
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench docs test check format lock clean
+.PHONY: help install demo bench docs browser test check format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ bench: install ## Measure against stock vLLM on this machine, under 40 minutes; 
 
 docs: install ## Build the documentation site into build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+browser: ## Install Debian's Chromium, for the tests of the example page; without it they are skipped
+	command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; }
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest

@@ -17,7 +17,8 @@ from langchain_stream2llm._live_prompt import find_live_prompt
 from langchain_stream2llm._messages import as_conversation
 from langchain_stream2llm._requests import plan, prompt_ids
 from langchain_stream2llm._writer import AnswerWriter
-from stream2llm_engine.errors import SessionTimeoutError
+from stream2llm_engine.errors import DeadlineExceededError, SessionTimeoutError
+from stream2llm_rag.deadlines import within
 from stream2llm_rag.prompt import PromptAssembler, send_delta, split_chat_template
 
 if TYPE_CHECKING:
@@ -60,30 +61,30 @@ async def answer(engine: StreamEngine, request: Request) -> AsyncGenerator[Numbe
     """Answers a request; closing the generator aborts it.
 
     Raises:
+        DeadlineExceededError: The engine's deadline passed, waiting for the context included.
         SessionTimeoutError: There was no complete answer in time.
         Stream2LLMError: Whatever the engine or the chat template refuses.
     """
     await engine.start()
     planned, prompt = await asyncio.to_thread(_prepare, engine.tokenizer, request)
-    timeout = request.timeout_s
-    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    async with aclosing(_decode(engine, request, planned, prompt)) as chunks:
-        while True:
-            # Around one step only: a limit that spans a yield would cancel the consumer.
-            limit = asyncio.timeout_at(deadline)
-            try:
-                async with limit:
-                    chunk = await anext(chunks, None)
-            except TimeoutError as error:
-                if not limit.expired():
-                    raise
-                msg = (
-                    f"no complete answer within {timeout} s; raise `timeout` or lower `max_tokens`"
-                )
-                raise SessionTimeoutError(msg) from error
-            if chunk is None:
-                return
+    chunks = _decode(engine, request, planned, prompt)
+    async with aclosing(_in_time(chunks, request)) as in_time:
+        async for chunk in in_time:
             yield chunk
+
+
+def _in_time(
+    chunks: AsyncGenerator[NumberedChunk, None], request: Request
+) -> AsyncGenerator[NumberedChunk, None]:
+    late = f"no complete answer within {request.timeout_s} s; raise `timeout` or lower `max_tokens`"
+    chunks = within(chunks, request.timeout_s, SessionTimeoutError(late))
+    deadline_s = request.scheduling.get("deadline_s")
+    # The engine keeps it as well, but cannot end the wait for a retriever.
+    late = (
+        f"no complete answer within {deadline_s} s; raise `deadline_s`, or bound the retriever by"
+        " `with_time_limit`"
+    )
+    return within(chunks, deadline_s, DeadlineExceededError(late))
 
 
 def _prepare(tokenizer: Any, request: Request) -> tuple[Plan, _Prompt | None]:

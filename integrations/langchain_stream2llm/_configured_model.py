@@ -10,12 +10,12 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
-from langchain_stream2llm._engines import EngineUser, shared_engine
 from langchain_stream2llm._live_model import LiveChatModel
 from langchain_stream2llm._profile import model_profile
 from langchain_stream2llm._requests import Request, take_answer_format
 from stream2llm_engine import EngineConfig, StreamEngine
 from stream2llm_engine.errors import UnsupportedFeatureError
+from stream2llm_rag.engine_sharing import EngineUser, shared_engine
 
 __all__ = ["ConfiguredChatModel"]
 

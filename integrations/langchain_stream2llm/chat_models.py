@@ -15,7 +15,6 @@ from langchain_core.runnables import Runnable
 from langchain_stream2llm._answers import NumberedChunk, answer, collected
 from langchain_stream2llm._background import iterate
 from langchain_stream2llm._configured_model import ConfiguredChatModel
-from langchain_stream2llm._engines import release_engine
 from langchain_stream2llm._requests import Request, prompt_ids
 from langchain_stream2llm._structured import (
     Method,
@@ -34,6 +33,7 @@ from langchain_stream2llm._tools import (
     require_parser,
 )
 from stream2llm_engine.errors import UnsupportedFeatureError
+from stream2llm_rag.engine_sharing import release_engine
 
 __all__ = ["ChatStream2LLM"]
 
@@ -172,8 +172,10 @@ class ChatStream2LLM(ConfiguredChatModel):
         lora_adapters: LoRA adapters by the name to use as ``model``.
         tenant: Whose share of the engine the calls use.
         priority: The smallest goes first, before turns of tenants and the engine's policy.
-        deadline_s: Seconds within which the engine must have answered, or give up the place.
-        timeout: Seconds within which an answer must be complete, retrieval included.
+        deadline_s: Seconds within which an answer must be complete, retrieval and the wait for a
+            place in the engine included; the engine gives the work up then, and the error is
+            ``DeadlineExceededError``.
+        timeout: The same as other chat models have it; the error is ``SessionTimeoutError``.
         streaming: Whether ``invoke`` streams, too, for callbacks that want tokens.
         max_retries: Accepted as other chat models do; nothing in this process is worth a retry.
         api_key: Accepted as other chat models do; nothing in this process asks for it.

@@ -24,6 +24,10 @@ class Session(Protocol):
         """Replaces the whole prompt."""
         ...
 
+    async def wait_prefilled(self) -> None:
+        """Waits until everything sent so far is computed."""
+        ...
+
     def finalize(
         self, token_ids: Sequence[int] = (), sampling_params: Any = None
     ) -> AsyncIterator[StreamOutput]:
@@ -58,10 +62,14 @@ class Engine(Protocol):
         sampling_params: Any = None,
         tenant: str = "default",
         deadline_s: float | None = None,
+        *,
+        priority: int = 0,
     ) -> Session:
         """Opens a session whose prompt starts with ``token_ids``."""
         ...
 
-    def generate(self, prompt: Any, sampling_params: Any) -> AsyncIterator[StreamOutput]:
+    def generate(
+        self, prompt: Any, sampling_params: Any, *, tenant: str = "default"
+    ) -> AsyncIterator[StreamOutput]:
         """Serves a request whose prompt is complete."""
         ...

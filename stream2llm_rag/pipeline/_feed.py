@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeAlias
 from stream2llm_engine.outputs import SessionStats, StreamOutput
 from stream2llm_rag.events import Append, Update
 from stream2llm_rag.pipeline._engine import Engine, Session
+from stream2llm_rag.pipeline._scheduling import Scheduling
 from stream2llm_rag.prompt import PromptAssembler, ReplaceTokens, send_delta
 
 __all__ = ["Feed", "OneShotFeed", "SessionFeed"]
@@ -19,6 +20,10 @@ class Feed(Protocol):
 
     async def send(self, event: Append | Update) -> None:
         """Takes an event in."""
+        ...
+
+    async def computed(self) -> None:
+        """Waits until the engine has computed all that was sent."""
         ...
 
     def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
@@ -45,11 +50,14 @@ class SessionFeed:
         self._assembler = assembler
 
     @classmethod
-    async def open(
-        cls, engine: Engine, assembler: PromptAssembler, *, tenant: str, deadline_s: float | None
-    ) -> Self:
+    async def open(cls, engine: Engine, assembler: PromptAssembler, scheduling: Scheduling) -> Self:
         """Opens a session that holds the prompt's prefix."""
-        open_session = partial(engine.open_session, tenant=tenant, deadline_s=deadline_s)
+        open_session = partial(
+            engine.open_session,
+            tenant=scheduling.tenant,
+            deadline_s=scheduling.deadline_s,
+            priority=scheduling.priority,
+        )
         return cls(open_session, await open_session(assembler.prefix_ids), assembler)
 
     async def send(self, event: Append | Update) -> None:
@@ -61,6 +69,10 @@ class SessionFeed:
             self._session = await self._open_session()
         else:
             await send_delta(self._session, delta)
+
+    async def computed(self) -> None:
+        """Waits for the session, all but the token that it holds back."""
+        await self._session.wait_prefilled()
 
     def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
         """Sends the suffix."""
@@ -78,19 +90,23 @@ class SessionFeed:
 class OneShotFeed:
     """Waits for the whole context and sends one ordinary request: the baseline."""
 
-    def __init__(self, engine: Engine, assembler: PromptAssembler) -> None:
+    def __init__(self, engine: Engine, assembler: PromptAssembler, tenant: str) -> None:
         self._engine = engine
         self._assembler = assembler
+        self._tenant = tenant
         self._outputs: AsyncIterator[StreamOutput] | None = None
 
     async def send(self, event: Append | Update) -> None:
         """Only takes the event into the prompt."""
         self._assembler.apply(event)
 
+    async def computed(self) -> None:
+        """Returns at once: nothing is computed before the end."""
+
     def finish(self, sampling_params: Any) -> AsyncIterator[StreamOutput]:
         """Sends the whole prompt."""
         prompt = {"prompt_token_ids": self._assembler.final_ids()}
-        self._outputs = self._engine.generate(prompt, sampling_params)
+        self._outputs = self._engine.generate(prompt, sampling_params, tenant=self._tenant)
         return self._outputs
 
     async def close(self) -> None:

@@ -115,6 +115,14 @@ def test_srpt_keeps_steps_short_for_finalized_prompts() -> None:
     assert policy.open_token_budget(0, 10, cost) == 10
 
 
+def test_srpt_computes_early_where_steps_are_slow_whatever_they_compute() -> None:
+    policy, cost = ShortestRemainingPrefill(), CostModel()
+    for tokens in [8, 512, 64, 300] * 50:
+        cost.observe(tokens, 0.1 + 0.0002 * tokens)
+    assert cost.tokens_within(policy.OPEN_STEP_S) == 0
+    assert policy.open_token_budget(0, 8192, cost) == pytest.approx(500, rel=0.1)
+
+
 def test_paper_policies_fill_the_step() -> None:
     for name in ("fcfs", "lcas", "mcps"):
         assert resolve_policy(name).open_token_budget(500, 1548, CostModel()) == 1548

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.engine
 
 # Ids of whole words: vLLM detokenizes a broken character before an answer as part of it.
 PROMPT = [270 + (i * 37) % 130 for i in range(120)]
+# The engine computes 256 tokens a step, the reference all at once.
+SEVERAL_STEPS = [270 + (i * 41) % 130 for i in range(700)]
 
 
 def stream(engine: StreamEngine, **params: Any) -> list[StreamOutput]:
@@ -138,6 +141,81 @@ def test_several_answers(engine: StreamEngine, reference: Reference) -> None:
     for out in engine.run(ordinary()):
         again[out.index] += out.token_ids
     assert again == answers
+
+
+async def ask(engine: StreamEngine, how: str, params: dict[str, Any]) -> list[StreamOutput]:
+    """Ask ``SEVERAL_STEPS`` in one of the ways there are."""
+    sampling = SamplingParams(**params)
+    match how:
+        case "request":
+            deltas: Any = engine.generate(SEVERAL_STEPS, sampling)
+        case "at once":
+            session = await engine.open_session()
+            deltas = session.finalize(SEVERAL_STEPS, sampling)
+        case "append":
+            session = await engine.open_session(SEVERAL_STEPS[:100])
+            await session.wait_prefilled()
+            deltas = session.finalize(SEVERAL_STEPS[100:], sampling)
+        case _:
+            session = await engine.open_session([*SEVERAL_STEPS[:300], *PROMPT])
+            await session.wait_prefilled()
+            await session.update(SEVERAL_STEPS[:-1])
+            deltas = session.finalize(SEVERAL_STEPS[-1:], sampling)
+    return [out async for out in deltas]
+
+
+@pytest.mark.parametrize("how", ["request", "at once", "append", "update"])
+def test_a_seed_holds_for_prompts_of_several_steps(
+    engine: StreamEngine, reference: Reference, how: str
+) -> None:
+    params: dict[str, Any] = {"temperature": 1.0, "seed": 7, "max_tokens": 8, "ignore_eos": True}
+    answers: dict[int, list[int]] = {0: [], 1: []}
+    for out in engine.run(ask(engine, how, {**params, "n": 2})):
+        answers[out.index] += out.token_ids
+    for index, answer in answers.items():
+        (expected,) = reference.answer([SEVERAL_STEPS], **{**params, "seed": 7 + index})
+        assert answer == expected["token_ids"]
+
+
+def test_a_seed_is_the_requests_own_beside_others(
+    engine: StreamEngine, reference: Reference
+) -> None:
+    """Some answer while the prompts of others go on, and rows change their places."""
+    params: dict[str, Any] = {"temperature": 1.0, "max_tokens": 30, "ignore_eos": True}
+    prompts = [PROMPT, SEVERAL_STEPS, PROMPT[::-1], PROMPT[1:]]
+
+    async def one(seed: int, prompt: list[int]) -> list[int]:
+        sampling = SamplingParams(**{**params, "seed": seed, "max_tokens": 30 - 5 * seed})
+        return ids_of([out async for out in engine.generate(prompt, sampling)])
+
+    async def scenario() -> list[list[int]]:
+        return await asyncio.gather(*(one(*pair) for pair in enumerate(prompts)))
+
+    for seed, answer in enumerate(engine.run(scenario())):
+        (expected,) = reference.answer(
+            [prompts[seed]], **{**params, "seed": seed, "max_tokens": 30 - 5 * seed}
+        )
+        assert answer == expected["token_ids"]
+
+
+def test_a_seed_survives_that_everything_is_computed_again(
+    engine: StreamEngine, reference: Reference
+) -> None:
+    params: dict[str, Any] = {"temperature": 1.0, "seed": 9, "max_tokens": 60, "ignore_eos": True}
+
+    async def scenario() -> tuple[list[int], int]:
+        session = await engine.open_session(SEVERAL_STEPS[:100])
+        answer: list[int] = []
+        async for out in session.finalize(SEVERAL_STEPS[100:], SamplingParams(**params)):
+            if not answer:
+                assert await engine.reset_prefix_cache()
+            answer += out.token_ids
+        return answer, session.stats.recomputed_tokens
+
+    answer, recomputed = engine.run(scenario())
+    (expected,) = reference.answer([SEVERAL_STEPS], **params)
+    assert answer == expected["token_ids"]
+    assert recomputed >= len(SEVERAL_STEPS) - 32
 
 
 def test_several_answers_left_early_are_all_aborted(engine: StreamEngine) -> None:

@@ -1,18 +1,15 @@
 """The LlamaIndex example runs as it stands, on the shipped reader."""
 
 import re
-import runpy
-from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "llama_index_query.py"
+from tests.examples.programs import output_of
 
 
 @pytest.mark.engine
 def test_the_llama_index_example_answers_and_overlaps(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(EXAMPLE), run_name="__main__")
-    output = capsys.readouterr().out
+    output = output_of("llama_index_query.py", capsys)
     assert "The capital of Belmar is Ranveld." in output
     found = re.search(r"(\d+) of (\d+) prompt tokens", output)
     assert found is not None

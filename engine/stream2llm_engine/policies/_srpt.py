@@ -61,4 +61,6 @@ class ShortestRemainingPrefill(Policy):
         """Return what keeps the step short for finalized prompts, present or to come."""
         if final_tokens:
             return min(token_budget, int(self.STRETCH * final_tokens))
-        return min(token_budget, max(1, cost.tokens_within(self.OPEN_STEP_S)))
+        # Where a step costs that much whatever it computes, doubling it is worth it.
+        worthwhile = max(1, int(cost.overhead_tokens))
+        return min(token_budget, max(worthwhile, cost.tokens_within(self.OPEN_STEP_S)))

@@ -17,6 +17,7 @@ from vllm.tool_parsers import ToolParser, ToolParserManager
 
 from stream2llm_engine.answers import AnswerDelta, ToolCallDelta
 from stream2llm_engine.errors import EngineConfigError, InvalidRequestError
+from stream2llm_engine.vllm_adapter.reasoning import REASONING_PARSER_KWARGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,14 @@ class AnswerRules:
         params.structured_outputs = self._request.extract_structured_outputs()
         if not self._request.skip_special_tokens:
             params.skip_special_tokens = False
+        if self._format.reasoning_parser is not None:
+            # Where the reasoning ends, and so the constraint begins, may depend on the template's
+            # variables, which the parser in the engine's core does not see otherwise.
+            template_kwargs = {"chat_template_kwargs": dict(self._format.template_kwargs)}
+            params.extra_args = {
+                **(params.extra_args or {}),
+                REASONING_PARSER_KWARGS: template_kwargs,
+            }
 
     def reader(self, prompt_token_ids: Sequence[int]) -> AnswerReader:
         """Returns the reader of one answer to ``prompt_token_ids``."""

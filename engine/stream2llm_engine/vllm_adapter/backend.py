@@ -27,6 +27,7 @@ from stream2llm_engine.vllm_adapter.host import (
     Submit,
 )
 from stream2llm_engine.vllm_adapter.process_core import ProcessCore
+from stream2llm_engine.vllm_adapter.reasoning import REASONING_PARSER_KWARGS
 from stream2llm_engine.wire import Operation, OperationKind, Progress
 
 if TYPE_CHECKING:
@@ -157,10 +158,12 @@ class VllmBackend:
         _refuse_unsupported_sampling(params)
         params = params.clone()
         params.output_kind = RequestOutputKind.DELTA
+        extra_args = dict(params.extra_args or {})
+        reasoning_parser_kwargs = extra_args.pop(REASONING_PARSER_KWARGS, None)
         whose = Operation(
             kind=OperationKind.GENERATE, sequence=0, secret=self._secret, tenant=tenant
         )
-        params.extra_args = {**(params.extra_args or {}), **whose.encode()}
+        params.extra_args = {**extra_args, **whose.encode()}
         try:
             request = self._inputs.process_inputs(
                 request_id,
@@ -173,6 +176,7 @@ class VllmBackend:
             msg = f"vLLM refused the request: {error}"
             raise InvalidRequestError(msg) from error
         request.external_req_id = request_id
+        request.reasoning_parser_kwargs = reasoning_parser_kwargs
         return request
 
     def finalize(

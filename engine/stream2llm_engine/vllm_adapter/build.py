@@ -21,6 +21,7 @@ __all__ = ["ProcessEngine", "build_engine", "build_process_engine", "refuse_unsu
 _CPU_BLOCK_SIZE = 32
 # vLLM's CPU default takes nearly all memory, which the application shares with it.
 _CPU_KV_CACHE_BYTES = 4 * 2**30
+_CPU_WORKER = "stream2llm_engine.vllm_adapter.cpu_worker.SeededCPUWorker"
 _KV_SIZE_ARGUMENTS = {"kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"}
 
 
@@ -131,6 +132,7 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
         arguments["kv_transfer_config"] = _swap_connector(config)
     if current_platform.is_cpu():
         arguments.setdefault("block_size", _CPU_BLOCK_SIZE)
+        arguments.setdefault("worker_cls", _CPU_WORKER)
         if not arguments.keys() & _KV_SIZE_ARGUMENTS:
             arguments["kv_cache_memory_bytes"] = _cpu_kv_cache_bytes()
     return EngineArgs(**arguments)

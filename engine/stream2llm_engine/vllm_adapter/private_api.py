@@ -31,7 +31,7 @@ Sources = Callable[[str], str]
 
 
 class VllmCallable(NamedTuple):
-    """A function or method and the parameters it must have, ``self`` left out."""
+    """A function or method and the parameters it must have, ``self`` and ``cls`` left out."""
 
     module: str
     name: str
@@ -42,6 +42,8 @@ _SCHEDULER = "vllm.v1.core.sched.scheduler"
 _MANAGER = "vllm.v1.core.kv_cache_manager"
 _CLIENT = "vllm.v1.engine.core_client"
 _CONNECTOR = "vllm.distributed.kv_transfer.kv_connector.v1.base"
+_PARSER = "vllm.parser.abstract_parser"
+_WORKER = "vllm.v1.worker.gpu_worker"
 
 CALLABLES: tuple[VllmCallable, ...] = (
     VllmCallable(_SCHEDULER, "Scheduler.schedule", ("throttle_prefills",)),
@@ -191,6 +193,39 @@ CALLABLES: tuple[VllmCallable, ...] = (
             "kv_hints",
         ),
     ),
+    VllmCallable(_WORKER, "Worker.sample_tokens", ("grammar_output",)),
+    VllmCallable("vllm.v1.worker.gpu_input_batch", "InputBatch.num_reqs", ()),
+    VllmCallable(
+        "vllm.parser.parser_manager",
+        "ParserManager.get_parser",
+        (
+            "tool_parser_name",
+            "reasoning_parser_name",
+            "enable_auto_tools",
+            "model_name",
+            "is_harmony",
+            "tool_strict_level",
+            "tokenizer",
+        ),
+    ),
+    VllmCallable(_PARSER, "Parser.__init__", ("tokenizer", "tools", "model_config")),
+    VllmCallable(_PARSER, "Parser.reasoning_parser", ()),
+    VllmCallable(_PARSER, "DelegatingParser.adjust_request", ("request",)),
+    VllmCallable(
+        _PARSER,
+        "DelegatingParser.parse_delta",
+        ("delta_text", "delta_token_ids", "request", "prompt_token_ids", "finished"),
+    ),
+    VllmCallable(_PARSER, "DelegatingParser.count_reasoning_tokens", ("token_ids",)),
+    VllmCallable(
+        "vllm.entrypoints.openai.chat_completion.protocol",
+        "ChatCompletionRequest.extract_structured_outputs",
+        (),
+    ),
+    VllmCallable("vllm.tool_parsers.abstract_tool_parser", "ToolParserManager.list_registered", ()),
+    VllmCallable(
+        "vllm.reasoning.abs_reasoning_parsers", "ReasoningParserManager.list_registered", ()
+    ),
 )
 
 # Set in `__init__`, so only the source tells whether they are still there.
@@ -251,6 +286,12 @@ INSTANCE_ATTRIBUTES: dict[tuple[str, str], tuple[str, ...]] = {
         "structured_output_request",
     ),
     (_CLIENT, "MPClient"): ("core_engines",),
+    (_WORKER, "Worker"): ("use_v2_model_runner",),
+    ("vllm.v1.worker.gpu_model_runner", "GPUModelRunner"): (
+        "discard_request_mask",
+        "input_batch",
+    ),
+    ("vllm.v1.worker.gpu_input_batch", "InputBatch"): ("generators",),
     ("vllm.v1.engine.llm_engine", "LLMEngine"): (
         "engine_core",
         "input_processor",
@@ -276,7 +317,7 @@ def find_drift(sources: Sources | None = None) -> list[str]:
             continue
         arguments = function.args
         names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        found = tuple(a.arg for a in names if a.arg != "self")
+        found = tuple(a.arg for a in names if a.arg not in ("self", "cls"))
         if found != entry.parameters:
             drift.append(f"{where} takes {found}, not {entry.parameters}")
     for (module, class_name), attributes in INSTANCE_ATTRIBUTES.items():

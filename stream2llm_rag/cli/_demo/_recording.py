@@ -56,14 +56,20 @@ class RecordingEngine:
         sampling_params: Any = None,
         tenant: str = "default",
         deadline_s: float | None = None,
+        *,
+        priority: int = 0,
     ) -> "_RecordingSession":
         """Opens a session whose prefill is noted."""
-        session = await self._engine.open_session(token_ids, sampling_params, tenant, deadline_s)
+        session = await self._engine.open_session(
+            token_ids, sampling_params, tenant, deadline_s, priority=priority
+        )
         return _RecordingSession(session, self.prefills)
 
-    def generate(self, prompt: Any, sampling_params: Any) -> AsyncIterator[StreamOutput]:
+    def generate(
+        self, prompt: Any, sampling_params: Any, *, tenant: str = "default"
+    ) -> AsyncIterator[StreamOutput]:
         """Serves an ordinary request."""
-        return self._engine.generate(prompt, sampling_params)
+        return self._engine.generate(prompt, sampling_params, tenant=tenant)
 
 
 class _RecordingSession:
@@ -83,6 +89,9 @@ class _RecordingSession:
     async def update(self, token_ids: Sequence[int]) -> None:
         await self._session.update(token_ids)
         self._watch()
+
+    async def wait_prefilled(self) -> None:
+        await self._session.wait_prefilled()
 
     def finalize(
         self, token_ids: Sequence[int] = (), sampling_params: Any = None

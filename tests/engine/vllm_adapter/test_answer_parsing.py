@@ -14,6 +14,7 @@ from stream2llm_engine import EngineConfigError, InvalidRequestError, StreamOutp
 from stream2llm_engine.answers import AnswerDelta, AnswerFormat, ToolCallDelta
 from stream2llm_engine.vllm_adapter.answer_parsing import AnswerRules
 from stream2llm_engine.vllm_adapter.lora import lora_request
+from stream2llm_engine.vllm_adapter.reasoning import REASONING_PARSER_KWARGS
 from tests.support.chat_llama import REASONING_PARSER, TOOL_CALL_PARSER, load_chat_tokenizer
 
 TOOLS = [
@@ -156,6 +157,20 @@ def test_a_parser_gets_to_see_the_marks_it_needs(tokenizer: Any) -> None:
     params = SamplingParams(skip_special_tokens=False)
     AnswerRules(tokenizer, AnswerFormat(response_format={"type": "json_object"})).constrain(params)
     assert params.skip_special_tokens is False
+
+
+def test_the_parser_in_the_core_is_told_what_the_template_was_told(tokenizer: Any) -> None:
+    kwargs = {"enable_thinking": True}
+    params = SamplingParams(extra_args={"mine": 1})
+    thinking = AnswerFormat(reasoning_parser=REASONING_PARSER, template_kwargs=kwargs)
+    AnswerRules(tokenizer, thinking).constrain(params)
+    assert params.extra_args == {
+        "mine": 1,
+        REASONING_PARSER_KWARGS: {"chat_template_kwargs": kwargs},
+    }
+    params = SamplingParams()
+    AnswerRules(tokenizer, AnswerFormat(tools=TOOLS, template_kwargs=kwargs)).constrain(params)
+    assert params.extra_args is None
 
 
 def test_a_forced_call_comes_before_any_other_constraint(tokenizer: Any) -> None:

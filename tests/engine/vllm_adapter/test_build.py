@@ -49,8 +49,10 @@ def test_the_cpu_default_leaves_memory_to_the_application(tiny_llama: Path) -> N
     assert arguments.block_size == 32
 
 
-@pytest.mark.parametrize("argument", [{"kv_cache_memory_bytes": 2**20}, {"block_size": 64}])
-def test_the_users_arguments_win(tiny_llama: Path, argument: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "argument", [{"kv_cache_memory_bytes": 2**20}, {"block_size": 64}, {"worker_cls": "a.Worker"}]
+)
+def test_the_users_arguments_win(tiny_llama: Path, argument: dict[str, Any]) -> None:
     arguments = _engine_args(EngineConfig(model=str(tiny_llama), vllm=argument), "secret")
     ((name, value),) = argument.items()
     assert getattr(arguments, name) == value

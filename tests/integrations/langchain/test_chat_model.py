@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from langchain_core.messages import (
@@ -17,7 +17,7 @@ from langchain_core.messages import (
 )
 from pydantic import ValidationError
 
-from langchain_stream2llm import ChatStream2LLM, _engines
+from langchain_stream2llm import ChatStream2LLM
 from stream2llm_engine import (
     EngineConfigError,
     InvalidRequestError,
@@ -260,46 +260,3 @@ async def test_an_injected_engine_is_not_closed(llm: ChatStream2LLM, engine: Fak
     llm.close()
     await llm.aclose()
     await llm.ainvoke("hi")
-
-
-def test_models_of_one_configuration_share_an_engine_until_the_last_closes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_engines, "StreamEngine", _CountingEngine)
-    first = ChatStream2LLM(model="m", engine_options={"vllm": {"max_model_len": 64}})
-    second = ChatStream2LLM(model="m", engine_options={"vllm": {"max_model_len": 64}}, max_tokens=1)
-    engine = first._engine()
-    assert second._engine() is engine
-    assert first.model_copy()._engine() is engine
-    first.close()
-    assert _closings(engine) == 0
-    second.close()
-    second.close()
-    assert _closings(engine) == 1
-    assert second._engine() is not engine
-    second.close()
-
-
-def test_an_engine_that_nobody_uses_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_engines, "StreamEngine", _CountingEngine)
-    abandoned = ChatStream2LLM(model="m")
-    engine = abandoned._engine()
-    del abandoned
-    gc.collect()
-    other = ChatStream2LLM(model="n")
-    assert other._engine() is not engine
-    assert _closings(engine) == 1
-    other.close()
-
-
-class _CountingEngine:
-    def __init__(self, config: Any) -> None:
-        self.config = config
-        self.closed = 0
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def _closings(engine: Any) -> int:
-    return cast("int", engine.closed)

@@ -180,9 +180,12 @@ async def test_a_late_retriever_does_not_keep_the_answer(
 async def test_scheduling_options_are_taken(engine: WatchedEngine, llm: ChatStream2LLM) -> None:
     chain = create_streaming_rag_chain(ListRetriever(documents=facts("Zorland")), PROMPT, llm)
     urgent: Any = {"stream2llm": {"tenant": "gold", "priority": -1, "deadline_s": 60}}
+    before = (await engine.stats()).tenants
     assert ANSWER in (await chain.ainvoke(INPUT, {"configurable": urgent})).text
-    assert engine.latest is not None
-    assert engine.latest.tenant == "gold"
+    assert ANSWER in (await chain.bind(tenant="silver").ainvoke(INPUT)).text
+    assert not before.keys() & {"gold", "silver"}
+    after = (await engine.stats()).tenants
+    assert min(after[tenant].decode_tokens for tenant in ("gold", "silver")) > 0
 
 
 async def test_a_context_that_can_never_fit_is_a_typed_error(

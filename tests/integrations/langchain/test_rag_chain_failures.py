@@ -11,7 +11,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_stream2llm import ChatStream2LLM, StreamingRetriever, create_streaming_rag_chain
-from stream2llm_engine import EngineDeadError
+from stream2llm_engine import DeadlineExceededError, EngineDeadError
 from stream2llm_rag import ContextSourceError
 from tests.integrations.langchain.calls import EVERY_CALL, INPUT, call
 from tests.integrations.langchain.fakes import (
@@ -62,6 +62,18 @@ async def test_a_retriever_that_is_late_is_left_behind(
     message = await call(create_streaming_rag_chain(merged, prompt, llm), how)
     assert "Read:\none\n\ntwo\nQ" in message.text
     assert hanging.closed == ["why?"]
+
+
+@EVERY_CALL
+async def test_a_deadline_does_not_wait_for_the_retriever(
+    prompt: ChatPromptTemplate, llm: ChatStream2LLM, engine: FakeEngine, how: str
+) -> None:
+    hanging = ScriptedRetriever(deltas=[docs("one"), asyncio.Event()])
+    chain = create_streaming_rag_chain(hanging, prompt, llm)
+    with pytest.raises(DeadlineExceededError, match=r"0\.2 s.*with_time_limit"):
+        await call(chain.bind(deadline_s=0.2), how)
+    assert engine.operations[-1] == ("abort", "")
+    await asyncio.to_thread(eventually, lambda: hanging.closed == ["why?"])
 
 
 @EVERY_CALL

@@ -150,7 +150,7 @@ async def test_an_unaware_alternative_is_an_error_not_a_short_prompt(
 
 # -- whose request it is, and how urgent ----------------------------------------------------------
 
-URGENT = {"tenant": "gold", "priority": -1, "deadline_s": 2.5}
+URGENT = {"tenant": "gold", "priority": -1, "deadline_s": 60}
 
 
 @EVERY_CALL

@@ -1,4 +1,4 @@
-"""Reasoning, on a scripted model; ``test_chat_model_engine`` has constraints behind it."""
+"""Reasoning, on a scripted model; ``real_model`` has constraints behind it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.tools import tool
 from pydantic import ValidationError
 
-from langchain_stream2llm import ChatStream2LLM, _engines
+from langchain_stream2llm import ChatStream2LLM
+from stream2llm_rag import engine_sharing
 from tests.integrations.langchain.calls import EVERY_CALL, call
 from tests.integrations.langchain.fakes import FakeEngine, Recorder
 from tests.integrations.langchain.scripted import ScriptedEngine
@@ -67,7 +68,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[CountingEngine]:
         made.append(CountingEngine(config))
         return made[-1]
 
-    monkeypatch.setattr(_engines, "StreamEngine", make)
+    monkeypatch.setattr(engine_sharing, "StreamEngine", make)
     return made
 
 
@@ -90,6 +91,23 @@ async def test_leaving_with_closes_what_was_opened(counting: list[CountingEngine
     async with ChatStream2LLM(model="m") as llm:
         await llm.ainvoke("hi")
     assert [engine.closings for engine in counting] == [1, 1]
+
+
+def test_models_and_their_copies_share_an_engine_until_the_last_closes(
+    counting: list[CountingEngine],
+) -> None:
+    options: dict[str, Any] = {"model": "m", "engine_options": {"vllm": {"max_model_len": 64}}}
+    first, second = ChatStream2LLM(**options), ChatStream2LLM(**options, max_tokens=1)
+    for llm in (first, second, first.model_copy(), first.bind(tenant="t")):
+        llm.invoke("hi")
+    (engine,) = counting
+    first.close()
+    assert engine.closings == 0
+    second.close()
+    assert engine.closings == 1
+    second.invoke("hi")
+    assert len(counting) == 2
+    second.close()
 
 
 def test_the_engine_is_configured_for_what_the_model_needs() -> None:

@@ -1,7 +1,7 @@
 """LangChain's own suites of the chat model, with everything on that it claims.
 
-``test_chat_model_engine`` runs the second one on a real engine, whose random weights leave out what
-takes skill. Here a script has the skill.
+``real_model/test_standard`` runs the second one on a real engine, whose random weights leave out
+what takes skill. Here a script has the skill.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_stream2llm import ChatStream2LLM
 from tests.integrations.langchain.scripted import ScriptedEngine
+from tests.integrations.langchain.standard import StandardSuite, answered
 from tests.support.chat_llama import REASONING_PARSER, TOOL_CALL_PARSER
 
 if TYPE_CHECKING:
@@ -62,16 +62,12 @@ class TestUnits(ChatModelUnitTests):
         return True
 
 
-class TestSkilled(ChatModelIntegrationTests):
+class TestSkilled(StandardSuite):
     tokenizer: Any
 
     @pytest.fixture(autouse=True)
     def _use(self, chat_tokenizer: Any) -> None:
         self.tokenizer = chat_tokenizer
-
-    @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatStream2LLM
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
@@ -81,33 +77,15 @@ class TestSkilled(ChatModelIntegrationTests):
             "lora_adapters": {"adapter": "/adapter"},
         }
 
-    @property
-    def supports_json_mode(self) -> bool:
-        return True
-
-    @property
-    def model_override_value(self) -> str:
-        return "adapter"
-
-    @property
-    def supported_usage_metadata_details(self) -> Any:
-        details = ["cache_read_input", "reasoning_output"]
-        return {"invoke": details, "stream": details}
-
     def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
-        return self._invoke("Hello", stream=stream)
+        return answered(ChatStream2LLM(**self.chat_model_params), "Hello", stream=stream)
 
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
-        message = self._invoke(THINK, stream=stream, chat_template_kwargs={"enable_thinking": True})
+        llm = ChatStream2LLM(**self.chat_model_params)
+        thinking = {"enable_thinking": True}
+        message = answered(llm, THINK, stream=stream, chat_template_kwargs=thinking)
         assert message.text.strip() == "Done."
         assert message.content_blocks[0]["type"] == "reasoning"
         assert message.usage_metadata is not None
         assert message.usage_metadata["output_token_details"]["reasoning"] > 0
         return message
-
-    def _invoke(self, text: str, *, stream: bool, **options: Any) -> AIMessage:
-        llm = ChatStream2LLM(**self.chat_model_params)
-        if not stream:
-            return llm.invoke(text, **options)
-        chunks = list(llm.stream(text, **options))
-        return sum(chunks[1:], chunks[0])

@@ -1,4 +1,4 @@
-"""Structured output, on a scripted model; ``test_chat_model_engine`` has the grammars."""
+"""Structured output, on a scripted model; ``real_model`` has the grammars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tool calling, on a scripted model; ``test_chat_model_engine`` has the grammars."""
+"""Tool calling, on a scripted model; ``real_model`` has the grammars."""
 
 from __future__ import annotations
 

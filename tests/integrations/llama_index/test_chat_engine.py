@@ -90,6 +90,21 @@ async def test_nodes_are_sent_while_the_retriever_searches(
 
 
 @pytest.mark.parametrize("how", HOW)
+async def test_a_turn_may_have_options_of_its_own(
+    llm: Stream2LLM, engine: FakeEngine, how: str
+) -> None:
+    chat_engine = made(llm, ScriptedRetriever([[node("a")]]))
+    await say(chat_engine, how, "first?")
+    await say(chat_engine.with_options(tenant="gold", timeout=60), how, "second?")
+    assert [session.options["tenant"] for session in engine.sessions] == ["default", "gold"]
+    assert engine.sessions[1].options["deadline_s"] == 60
+    assert [text for role, text in said(chat_engine.chat_history) if role == "user"] == [
+        "first?",
+        "second?",
+    ]
+
+
+@pytest.mark.parametrize("how", HOW)
 async def test_the_conversation_goes_on(llm: Stream2LLM, engine: FakeEngine, how: str) -> None:
     retriever = ScriptedRetriever([[node("a")]])
     chat_engine = made(llm, retriever)

@@ -13,6 +13,7 @@ from llama_index.core.callbacks import TokenCountingHandler
 from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.prompts import PromptTemplate
+from pydantic import ValidationError
 
 from llama_index.llms.stream2llm import Stream2LLM
 from stream2llm_engine import (
@@ -257,12 +258,23 @@ def test_a_model_is_needed_and_only_one() -> None:
         Stream2LLM()
     with pytest.raises(EngineConfigError, match="'b'"):
         Stream2LLM("b", engine_config=config)
-    assert Stream2LLM("a", engine_config=config).engine.config is config
+    llm = Stream2LLM("a", engine_config=config)
+    assert llm.engine.config == config
+    llm.close()
+
+
+@pytest.mark.parametrize("argument", [{"temprature": 0}, {"tenent": "gold"}, {"max_model_len": 64}])
+def test_an_argument_that_does_not_exist_is_an_error(
+    engine: FakeEngine, argument: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(argument))):
+        Stream2LLM(engine=engine, **argument)
 
 
 def test_copies_share_the_engine() -> None:
     llm = Stream2LLM("somewhere")
     assert copy.deepcopy(llm).engine is llm.engine is llm.model_copy().engine
+    llm.close()
 
 
 def test_it_survives_serialisation_without_its_engine(llm: Stream2LLM) -> None:
@@ -281,6 +293,7 @@ async def test_close_frees_only_its_own_engine(llm: Stream2LLM, engine: FakeEngi
     before = own.engine
     own.close()
     assert own.engine is not before
+    own.close()
 
 
 # -- leaving early -------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from llama_index.llms.stream2llm import Stream2LLM, StreamingQueryEngine
 from stream2llm_engine import InvalidRequestError, UnsupportedFeatureError
-from tests.integrations.llama_index.asking import TEMPLATE, ask, made, texts
+from tests.integrations.llama_index.asking import HOW, TEMPLATE, ask, made, texts
 from tests.integrations.llama_index.fakes import FakeEngine, ScriptedRetriever, node
 
 
@@ -104,3 +104,31 @@ async def test_it_serves_a_router(llm: Stream2LLM, engine: FakeEngine, selector:
     assert str(router.query("what?")) == "answer"
     constrained = engine.sessions[0].sampling_params.structured_outputs is not None
     assert constrained == (selector == "function call")
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_options_of_a_query_go_before_those_of_the_model(
+    engine: FakeEngine, how: str
+) -> None:
+    llm = Stream2LLM(engine=engine, temperature=0, tenant="gold", priority=2, timeout=60)
+    gold = made(llm, ScriptedRetriever([[node("a")]], engine), how)
+    silver = gold.with_options(tenant="silver", priority=-1).with_options(timeout=30, max_tokens=5)
+    for query_engine in (gold, silver, silver.with_retriever(ScriptedRetriever([[node("b")]]))):
+        assert (await ask(query_engine, how)).response == "one two three"
+    names = ("tenant", "priority", "deadline_s")
+    options = [tuple(session.options[name] for name in names) for session in engine.sessions]
+    assert options == [("gold", 2, 60), ("silver", -1, 30), ("silver", -1, 30)]
+    assert [session.sampling_params.max_tokens for session in engine.sessions[1:]] == [5, 5]
+    with pytest.raises(UnsupportedFeatureError, match="tenent"):
+        await ask(gold.with_options(tenent="silver"), how)
+
+
+async def test_an_object_may_have_options_too(llm: Stream2LLM, engine: FakeEngine) -> None:
+    engine.reply = lambda _: '{"text": "yes"}'
+    query_engine = made(llm, ScriptedRetriever([[node("a")]]), output_cls=Answer)
+    response = await query_engine.with_options(tenant="gold", min_tokens=3).aquery("what?")
+    assert response.response == Answer(text="yes")
+    (session,) = engine.sessions
+    assert session.options["tenant"] == "gold"
+    assert session.sampling_params.min_tokens == 3
+    assert session.sampling_params.structured_outputs.json == Answer.model_json_schema()

@@ -17,7 +17,7 @@ from llama_index.llms.stream2llm import (
     StreamingQueryEngine,
     as_streaming_query_engine,
 )
-from stream2llm_engine import EngineConfig, StreamEngine
+from stream2llm_engine import DeadlineExceededError, EngineConfig, StreamEngine
 from tests.integrations.llama_index.watched import (
     LetterCounts,
     PatientLetterCounts,
@@ -239,6 +239,19 @@ async def test_the_event_loop_stays_free(engine: WatchedEngine, llm: Stream2LLM)
             assert (await response.get_response() if streaming else response).response
         messages = [ChatMessage(role="user", content=QUESTION)]
         assert (await llm.achat(messages)).message.content
+
+
+async def test_a_query_is_its_tenants(engine: WatchedEngine, llm: Stream2LLM) -> None:
+    index = VectorStoreIndex.from_documents(
+        [Document(text=text_of("zorland"))], embed_model=LetterCounts()
+    )
+    query_engine = as_streaming_query_engine(index, llm=llm)
+    assert "gold" not in (await engine.stats()).tenants
+    gold = query_engine.with_options(tenant="gold", priority=-1)
+    assert str(await gold.aquery(QUESTION)) == str(await query_engine.aquery(QUESTION))
+    assert (await engine.stats()).tenants["gold"].decode_tokens > 0
+    with pytest.raises(DeadlineExceededError):
+        await gold.with_options(timeout=0.1, max_tokens=1500).aquery(QUESTION)
 
 
 async def test_many_queries_share_the_engine(engine: WatchedEngine, llm: Stream2LLM) -> None:

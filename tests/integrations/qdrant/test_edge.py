@@ -66,6 +66,24 @@ async def test_upsert_replaces_by_id(source: EdgeSource) -> None:
     assert len(await ids(source, "anything else")) == 1
 
 
+async def test_what_is_added_is_found_at_once_and_indexed_on_demand(tmp_path: Path) -> None:
+    documents = [Document(id=str(number), text=str(number)) for number in range(900)]
+    path = tmp_path / "index"
+    with EdgeSource.create(path, documents[:300], lookup, [Stage(limit=1)], quantized=True) as made:
+        assert _indexed(made) == 300
+        made.upsert(documents[300:])
+        assert await ids(made, "800") == [["800"]]
+        assert _indexed(made) == 300
+        made.optimize()
+        assert await ids(made, "800") == [["800"]]
+        assert _indexed(made) == 900
+
+
+def _indexed(source: EdgeSource) -> int:
+    """How many vectors the search graph has, which only Qdrant tells."""
+    return source._shard.info().indexed_vectors_count
+
+
 async def test_a_filter_applies_to_every_stage(tmp_path: Path, source: EdgeSource) -> None:
     source.close()
     page = qdrant_edge.FieldCondition(key="metadata.page", match=qdrant_edge.MatchValue(value=2))

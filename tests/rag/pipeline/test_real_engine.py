@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from stream2llm_engine import EngineConfig, SamplingParams, StreamEngine
+from stream2llm_engine import (
+    DeadlineExceededError,
+    EngineConfig,
+    SamplingParams,
+    StreamEngine,
+)
 from stream2llm_rag import Append, ContextReceived, Document, RagPrompt, StreamingRAG, Token, Update
 from stream2llm_rag.sources import from_retriever, replay
 from tests.rag.builders import append, update
@@ -90,6 +95,57 @@ async def test_many_questions_share_the_engine(engine: StreamEngine) -> None:
     assert all(answers)
     stats = await engine.stats()
     assert stats.open_sessions == 0
+
+
+async def test_the_engine_knows_whose_a_question_is(engine: StreamEngine) -> None:
+    class Looking:
+        """Looks while the question is open."""
+
+        open: dict[str, int] = {}  # noqa: RUF012 - replaced by each question
+
+        async def stream(self, query: str) -> AsyncIterator[Append | Update]:
+            yield EVENTS[0]
+            tenants = (await engine.stats()).tenants
+            self.open = {name: stats.open_sessions for name, stats in tenants.items()}
+
+    source = Looking()
+    rag = StreamingRAG(engine, source, tenant="gold", priority=1, deadline_s=60)
+    await rag.answer("Q?")
+    assert source.open["gold"] == 1
+    await rag.answer("Q?", tenant="silver", priority=-1)
+    assert (source.open["silver"], source.open.get("gold", 0)) == (1, 0)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_an_answer_that_is_late_is_a_typed_error(
+    engine: StreamEngine, *, blocking: bool
+) -> None:
+    endless = SamplingParams(max_tokens=1500, ignore_eos=True)
+    rag = StreamingRAG(engine, from_retriever(EVENTS), sampling_params=endless, blocking=blocking)
+    with pytest.raises(DeadlineExceededError):
+        await rag.answer("Q?", deadline_s=0.2)
+    async with asyncio.timeout(30):
+        while (stats := await engine.stats()).running or stats.open_sessions:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_source_that_is_faster_than_the_engine_is_coalesced(engine: StreamEngine) -> None:
+    names = "cdefghijklmnop"
+    rankings: list[Append | Update] = [
+        Update(documents=(long(name), *EVENTS[0].documents)) for name in names
+    ]
+    answers, events = [], []
+    for coalesce in (False, True):
+        rag = StreamingRAG(
+            engine, from_retriever(rankings), RagPrompt(order="rank"), coalesce=coalesce
+        )
+        received = [event async for event in rag.stream("What is the river of p?")]
+        events.append(sum(isinstance(event, ContextReceived) for event in received))
+        answers.append(received[-1].answer)  # type: ignore[union-attr]
+    assert events[0] == len(names)
+    assert events[1] < 5
+    assert answers[0].token_ids == answers[1].token_ids
+    assert answers[0].documents == answers[1].documents
 
 
 async def test_breaking_out_frees_the_engine(engine: StreamEngine) -> None:

@@ -1,20 +1,20 @@
-"""The engine of a model: given, or made at the first use."""
+"""The engine of a model: given, or shared with other models of the same configuration."""
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from stream2llm_engine import EngineDeadError, StreamEngine
+from stream2llm_engine import EngineDeadError
+from stream2llm_rag.engine_sharing import EngineUser, release_engine, shared_engine
 
 if TYPE_CHECKING:
-    from stream2llm_engine import EngineConfig
+    from stream2llm_engine import EngineConfig, StreamEngine
 
 __all__ = ["EngineHolder"]
 
 
-class EngineHolder:
+class EngineHolder(EngineUser):
     """One engine for a model and all its copies.
 
     Args:
@@ -25,21 +25,18 @@ class EngineHolder:
     def __init__(self, config: EngineConfig, engine: StreamEngine | None = None) -> None:
         self._config = config
         self._given = engine
-        self._own: StreamEngine | None = None
-        self._lock = threading.Lock()
+        self._shared: StreamEngine | None = None
 
     def engine(self) -> StreamEngine:
         """Returns the engine, which may not be started yet."""
         if self._given is not None:
             return self._given
-        with self._lock:
-            if self._own is None:
-                self._own = StreamEngine(self._config)
-            return self._own
+        self._shared = shared_engine(self._config, self)
+        return self._shared
 
     def context_window(self) -> int | None:
         """Longest prompt and answer together as far as it is known without loading the model."""
-        engine = self._given or self._own
+        engine = self._given or self._shared
         if engine is not None:
             with suppress(EngineDeadError):  # not started yet
                 return engine.max_prompt_tokens + 1
@@ -47,11 +44,9 @@ class EngineHolder:
         return configured if isinstance(configured, int) and configured > 0 else None
 
     def close(self) -> None:
-        """Closes an engine that was made here; the next use makes a new one."""
-        with self._lock:
-            engine, self._own = self._own, None
-        if engine is not None:
-            engine.close()
+        """Gives a shared engine up; the next use takes it again, or a new one."""
+        self._shared = None
+        release_engine(self)
 
     def __copy__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
@@ -12,7 +12,7 @@ from llama_index.llms.stream2llm._live_nodes import LiveNodes, NoNodesFoundError
 from llama_index.llms.stream2llm._structured import guided, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from llama_index.core.base.llms.types import ChatResponseAsyncGen, ChatResponseGen
     from pydantic import BaseModel
@@ -35,6 +35,7 @@ class LiveAnswer:
         live: The nodes; the answer's figures become their metadata.
         empty_response: What to answer if there are none.
         output_cls: What the answer has to be, if it is not text.
+        options: Of the call, as the model's methods take them.
     """
 
     llm: Stream2LLM
@@ -42,6 +43,7 @@ class LiveAnswer:
     live: LiveNodes
     empty_response: str = EMPTY_RESPONSE
     output_cls: type[BaseModel] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def abandoned_on_error(self) -> Iterator[LiveAnswer]:
@@ -75,7 +77,9 @@ class LiveAnswer:
         return self._areported(await self.llm.astream_chat(self.messages, **self._options()))
 
     def _options(self) -> dict[str, Any]:
-        options = {} if self.output_cls is None else guided(self.output_cls)
+        options = dict(self.options)
+        if self.output_cls is not None:
+            options = guided(self.output_cls, options)
         return {**options, "live_nodes": self.live}
 
     def _reported(self, responses: ChatResponseGen) -> ChatResponseGen:

@@ -16,7 +16,7 @@ from stream2llm_rag.errors import PromptTemplateError
 from stream2llm_rag.prompt import SENTINEL, split_rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llama_index.core.base.llms.types import ChatMessage
     from llama_index.core.prompts import BasePromptTemplate
@@ -29,8 +29,13 @@ __all__ = ["check_messages", "check_model", "check_synthesizer", "check_template
 _SEPARATORS = {CompactAndRefine: "\n\n", SimpleSummarize: "\n"}
 
 
-def live_answer(synthesizer: BaseSynthesizer, query_str: str, order: DocumentOrder) -> LiveAnswer:
-    """Prepares the one call of the model that answers a query.
+def live_answer(
+    synthesizer: BaseSynthesizer,
+    query_str: str,
+    order: DocumentOrder,
+    options: Mapping[str, Any],
+) -> LiveAnswer:
+    """Prepares the one call of the model that answers a query; ``options`` are of that call.
 
     Raises:
         PromptTemplateError: The prompt has not one place for the context, or computes something
@@ -53,6 +58,7 @@ def live_answer(synthesizer: BaseSynthesizer, query_str: str, order: DocumentOrd
         # Fixed before llama-index-core 0.14.
         empty_response=getattr(synthesizer, "_empty_response", EMPTY_RESPONSE),
         output_cls=output_cls,
+        options=options,
     )
 
 

@@ -20,7 +20,7 @@ from llama_index.core.constants import DEFAULT_NUM_OUTPUTS, DEFAULT_TEMPERATURE
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from llama_index.llms.stream2llm._answers import answer
 from llama_index.llms.stream2llm._calls import chat_request, text_request
@@ -51,9 +51,10 @@ class Stream2LLM(GuidedLLM):
     ``chat_template_kwargs``), and ``structured_outputs`` or ``response_format``, which hold the
     answer to a form.
 
-    Nothing loads before the first call. One exception: LlamaIndex packs prompts by
-    ``metadata.context_window``, and reading that loads the model, unless ``max_model_len`` is
-    among the engine's arguments.
+    Models of one configuration share one engine, which ``close`` frees with the last of them; an
+    engine given as ``engine`` stays its owner's. Nothing loads before the first call. One
+    exception: LlamaIndex packs prompts by ``metadata.context_window``, and reading that loads the
+    model, unless ``max_model_len`` is among the engine's arguments.
 
     ```python
     llm = Stream2LLM("Qwen/Qwen3-0.6B", temperature=0, max_tokens=256)
@@ -63,7 +64,7 @@ class Stream2LLM(GuidedLLM):
     Args:
         model: Directory or hub id of the model; not needed with ``engine_config`` or ``engine``.
         engine_config: How to build the engine.
-        engine: An engine to share instead; it stays its owner's to close.
+        engine: A running or not yet started engine to use instead of a shared one.
         temperature: Sampling temperature; 0 is greedy.
         max_tokens: Longest answer. A prompt leaves room for it.
         stop: Strings that end the answer.
@@ -82,7 +83,10 @@ class Stream2LLM(GuidedLLM):
 
     Raises:
         EngineConfigError: No model is given, or two different ones.
+        pydantic.ValidationError: There is no such argument, or its value is wrong.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     model: str = Field(default="", description="Directory or hub id of the model.")
     engine_config: EngineConfig | None = Field(default=None, description="How to build the engine.")
@@ -186,7 +190,10 @@ class Stream2LLM(GuidedLLM):
         }
 
     def close(self) -> None:
-        """Frees the engine, unless it was given. A later call starts it again."""
+        """Gives the shared engine up, which frees it if no other model uses it.
+
+        A later call starts it again. An engine given as ``engine`` stays as it is.
+        """
         self._holder.close()
 
     async def aclose(self) -> None:

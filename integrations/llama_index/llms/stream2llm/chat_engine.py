@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -81,6 +82,16 @@ class StreamingContextChatEngine(ContextChatEngine):
         check_messages(self._prompt("", [])[:1])
         self._retrieval = StreamedRetrieval(retriever, self._node_postprocessors)
         self._retrieval.warn()
+        self._options: dict[str, Any] = {}
+
+    def with_options(self, **options: Any) -> "StreamingContextChatEngine":
+        """Returns the same conversation with other options of the LLM's calls.
+
+        See ``StreamingQueryEngine.with_options``.
+        """
+        engine = copy(self)
+        engine._options = {**self._options, **options}
+        return engine
 
     @trace_method("chat")
     def chat(
@@ -155,6 +166,7 @@ class StreamingContextChatEngine(ContextChatEngine):
             llm=self._model,
             messages=self._prompt(message, history),
             live=LiveNodes(order=self._retrieval.order),
+            options=self._options,
         )
         turn = ChatTurn(message=message, answer=answer, memory=self._memory)
         with (

@@ -1,6 +1,7 @@
 """The query engine that overlaps retrieval and prefill."""
 
 from contextlib import aclosing, closing
+from copy import copy
 from typing import Any, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -24,6 +25,7 @@ from llama_index.core.types import TokenAsyncGen, TokenGen
 from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel
 
+from llama_index.llms.stream2llm._live_answer import LiveAnswer
 from llama_index.llms.stream2llm._live_nodes import LiveNodes
 from llama_index.llms.stream2llm._observed import observed_query
 from llama_index.llms.stream2llm._retrieval import StreamedRetrieval
@@ -72,18 +74,33 @@ class StreamingQueryEngine(RetrieverQueryEngine):
         check_synthesizer(self._response_synthesizer)
         self._retrieval = StreamedRetrieval(retriever, self._node_postprocessors)
         self._retrieval.warn()
+        self._options: dict[str, Any] = {}
 
     def with_retriever(self, retriever: BaseRetriever) -> "StreamingQueryEngine":
         """Returns the same engine on another retriever."""
-        return StreamingQueryEngine(
+        engine = StreamingQueryEngine(
             retriever, self._response_synthesizer, self._node_postprocessors, self.callback_manager
         )
+        return engine.with_options(**self._options)
+
+    def with_options(self, **options: Any) -> "StreamingQueryEngine":
+        """Returns the same engine for queries with other options, beside this one.
+
+        ```python
+        query_engine.with_options(tenant="acme", priority=-1, timeout=5).query("…")
+        ```
+
+        Args:
+            **options: What the methods of the LLM take, which say whose query it is, how urgent,
+                and how to answer it. They go before the LLM's own.
+        """
+        engine = copy(self)
+        engine._options = {**self._options, **options}
+        return engine
 
     @dispatcher.span
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
-        answer = live_answer(
-            self._response_synthesizer, query_bundle.query_str, self._retrieval.order
-        )
+        answer = self._answer(query_bundle)
         with (
             observed_query(self.callback_manager, query_bundle) as responses,
             answer.abandoned_on_error(),
@@ -100,9 +117,7 @@ class StreamingQueryEngine(RetrieverQueryEngine):
 
     @dispatcher.span
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
-        answer = live_answer(
-            self._response_synthesizer, query_bundle.query_str, self._retrieval.order
-        )
+        answer = self._answer(query_bundle)
         with (
             observed_query(self.callback_manager, query_bundle) as responses,
             answer.abandoned_on_error(),
@@ -116,6 +131,14 @@ class StreamingQueryEngine(RetrieverQueryEngine):
                 response = _response(await answer.acomplete(), answer.live)
             responses.append(response)
         return response
+
+    def _answer(self, query_bundle: QueryBundle) -> LiveAnswer:
+        return live_answer(
+            self._response_synthesizer,
+            query_bundle.query_str,
+            self._retrieval.order,
+            self._options,
+        )
 
 
 def as_streaming_query_engine(

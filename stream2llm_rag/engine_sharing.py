@@ -1,4 +1,7 @@
-"""Engines that models share: one per configuration, closed with its last user."""
+"""Engines that models share: one per configuration, closed with its last user.
+
+A process runs one engine at a time, so models of whichever framework have to take the same one.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,11 @@ _engines: list[_Shared] = []
 
 
 def shared_engine(config: EngineConfig, user: EngineUser) -> StreamEngine:
-    """Returns the engine of ``config``, not started yet if this is its first user."""
+    """Returns the engine of ``config``, not started yet if this is its first user.
+
+    A user that is dropped uses nothing any more. An engine that so lost its last one makes room
+    for the next configuration.
+    """
     with _lock:
         for shared in _engines:
             if shared.engine.config == config:
