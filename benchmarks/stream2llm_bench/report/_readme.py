@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from stream2llm_bench.analysis.groups import bound_series, run_groups
+from stream2llm_bench.analysis.groups import answered, bound_series, run_groups
 from stream2llm_bench.analysis.targets import OURS
 from stream2llm_bench.report._markdown import MISSING, number, table
 from stream2llm_bench.report._targets import targets_table
@@ -84,10 +84,7 @@ def _first_tokens(results: ResultFile) -> str:
     systems = (*BASELINES, OURS)
     lines = []
     for (scenario, order), groups in _by_traffic(results).items():
-        cells = [
-            _pair(groups[system].series("ttft_from_final_s")) if system in groups else MISSING
-            for system in systems
-        ]
+        cells = [_waits(groups[system]) if system in groups else MISSING for system in systems]
         name = f"{scenario}, {order} order" if order else scenario
         lines.append([name, *cells, _pair(bound_series(results, scenario, order))])
     return table(["traffic", *systems, "an idle machine"], lines)
@@ -99,6 +96,14 @@ def _by_traffic(results: ResultFile) -> dict[tuple[str, str | None], dict[str, R
     for key, group in run_groups(results).items():
         found.setdefault((key.scenario, key.order), {}).setdefault(key.policy, group)
     return {traffic: groups for traffic, groups in found.items() if OURS in groups}
+
+
+def _waits(group: RunGroup) -> str:
+    """Return the waits of those who got an answer only if that is everybody."""
+    failed = sum(run.failed for run in group.runs)
+    if failed:
+        return f"stuck, {failed} of {failed + sum(map(answered, group.runs))} without an answer"
+    return _pair(group.series("ttft_from_final_s"))
 
 
 def _pair(series: Series) -> str:

@@ -172,6 +172,15 @@ def test_the_section_of_the_readme() -> None:
     assert performance_section(results()) == text
 
 
+def test_the_readme_says_who_got_stuck() -> None:
+    crawl = scenario("crawler-pressure")
+    runs = [run(crawl, "srpt", seed, 0.5) for seed in SEEDS]
+    runs += [failed_run(crawl, "streaming_input", 0)]
+    text = performance_section(results(scenarios=[crawl], runs=runs))
+    stuck = f"stuck, {crawl.queries} of {crawl.queries} without an answer"
+    assert line(text, "crawler-pressure")[3] == stuck
+
+
 def test_a_block_is_refreshed_and_the_rest_stays(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter \\1\n")
