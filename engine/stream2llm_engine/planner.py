@@ -226,7 +226,8 @@ class _Walk:
     @property
     def exhausted(self) -> bool:
         """Whether nothing more can be granted."""
-        return self.token_budget <= 0 or len(self.plan.grants) >= self._slots
+        out_of_time = self.seconds is not None and self.seconds <= 0.0
+        return out_of_time or self.token_budget <= 0 or len(self.plan.grants) >= self._slots
 
     @property
     def size(self) -> int:
@@ -244,7 +245,10 @@ class _Walk:
         """Grant up to ``tokens`` and return how many were granted: all, or none."""
         tokens = min(tokens, self.token_budget)
         if self.seconds is not None:
-            tokens = min(tokens, self._ledger.tokens_within(request_id, self.seconds))
+            fitting = self._ledger.tokens_within(request_id, self.seconds)
+            if not fitting:
+                self.seconds = 0.0
+            tokens = min(tokens, fitting)
         if tokens <= 0 or request_id in self._search.evictions:
             return 0
         needed = self._needed(request_id, tokens)

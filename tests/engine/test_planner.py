@@ -130,6 +130,19 @@ def test_a_step_with_running_answers_is_limited_in_time() -> None:
     assert plan(pool, "bcd", answer_step_s=50.0).grants == {"b": 40, "c": 40, "d": 20}
 
 
+def test_nobody_is_looked_at_once_the_time_beside_answers_is_used_up() -> None:
+    pool = Pool(total=100, wanted=dict.fromkeys("bcd", 40), answering="a")
+    looked_at: list[str] = []
+
+    def tokens_within(request_id: str, seconds: float) -> int:
+        looked_at.append(request_id)
+        return int(seconds)
+
+    pool.tokens_within = tokens_within  # type: ignore[method-assign]
+    assert plan(pool, "abcd", answer_step_s=40.5).grants == {"a": 1, "b": 40}
+    assert looked_at == ["b", "c"]
+
+
 def test_what_answers_compute_is_not_what_open_prompts_are_measured_by() -> None:
     asked: list[int] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stream2llm_engine import EngineConfig
-from tests.support.models import save_random_llama, save_tokenizer
+from tests.support.models import save_lora_adapter, save_random_llama, save_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ __all__ = [
     "chat_engine_config",
     "load_chat_tokenizer",
     "save_chat_llama",
+    "save_chat_llama_and_adapter",
 ]
 
 TOOL_CALL_PARSER = "hermes"
@@ -110,3 +111,12 @@ def brief_sampling(tokenizer: Any, **more: float) -> dict[str, Any]:
         (token_id,) = tokenizer.encode(text, add_special_tokens=False)
         bias[token_id] = like
     return {"logit_bias": bias, "frequency_penalty": 1.0}
+
+
+def save_chat_llama_and_adapter(home: Path) -> Path:
+    """Saves the model to ``model`` in a folder and an adapter for it to ``adapter``."""
+    for name in ("model", "adapter", "merged"):
+        (home / name).mkdir()
+    save_chat_llama(home / "model")
+    save_lora_adapter(home / "adapter", home / "model", home / "merged")
+    return home

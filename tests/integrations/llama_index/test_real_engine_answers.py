@@ -20,9 +20,8 @@ from tests.integrations.llama_index.watched import PatientRetriever, WatchedEngi
 from tests.support.chat_llama import (
     TOOL_CALL_PARSER,
     brief_sampling,
-    save_chat_llama,
+    save_chat_llama_and_adapter,
 )
-from tests.support.models import save_lora_adapter
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -54,12 +53,7 @@ TOOLS = [FunctionTool.from_defaults(book), FunctionTool.from_defaults(stay)]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and a LoRA adapter for it."""
-    home = tmp_path_factory.mktemp("chat-llama")
-    for name in ("model", "adapter", "merged"):
-        (home / name).mkdir()
-    save_chat_llama(home / "model")
-    save_lora_adapter(home / "adapter", home / "model", home / "merged")
-    return home
+    return save_chat_llama_and_adapter(tmp_path_factory.mktemp("chat-llama"))
 
 
 @pytest.fixture(scope="module")

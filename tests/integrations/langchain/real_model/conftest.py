@@ -17,9 +17,8 @@ from tests.support.chat_llama import (
     TOOL_CALL_PARSER,
     brief_sampling,
     chat_engine_config,
-    save_chat_llama,
+    save_chat_llama_and_adapter,
 )
-from tests.support.models import save_lora_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and a LoRA adapter for it."""
-    home = tmp_path_factory.mktemp("chat-llama")
-    for name in ("model", "adapter", "merged"):
-        (home / name).mkdir()
-    save_chat_llama(home / "model")
-    save_lora_adapter(home / "adapter", home / "model", home / "merged")
-    return home
+    return save_chat_llama_and_adapter(tmp_path_factory.mktemp("chat-llama"))
 
 
 @pytest.fixture(scope="package")
