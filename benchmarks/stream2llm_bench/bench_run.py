@@ -86,20 +86,22 @@ class BenchRun:
     # -- one scenario ----------------------------------------------------------------------------
 
     def _play_scenario(self, traffic: Traffic) -> None:
-        scenario = self._scenario(traffic)
-        if scenario is not None and not list(self._missing(traffic)):
+        if self._scenario(traffic) is not None and not list(self._missing(traffic)):
             return
-        if scenario is None:
-            scenario = self._measured_scenario(traffic)
-        systems = {system for system, _ in traffic.systems}
-        self._pool.keep_only({self._spec(scenario, system) for system in {*systems, _OURS}})
+        scenario = self._scenario(traffic) or self._measured_scenario(traffic)
+        specs = {self._spec(scenario, system) for system, _ in (*traffic.systems, (_OURS, None))}
+        self._pool.keep_only({*specs, self._spec(self._ample(traffic), "blocking")})
         # Systems take turns, so that a change of the machine's speed meets all of them.
         for seed in self._plan.seeds:
-            for order in dict.fromkeys(order for _, order in traffic.systems):
-                self._bound(traffic, self._at_seed(scenario, seed), order, seed)
-            for system, order, its_seed in self._missing(traffic):
-                if its_seed == seed:
-                    self._play(self._at_seed(scenario, seed), system, order, seed)
+            missing = [one for one in self._missing(traffic) if one[2] == seed]
+            if not missing:
+                continue
+            qps = traffic.load * self._capacity_qps(traffic, seed)
+            at_seed = scenario.model_copy(update={"qps": qps})
+            for order in dict.fromkeys(order for _, order, _ in missing):
+                self._bound(traffic, at_seed, order, seed)
+            for system, order, _ in missing:
+                self._play(at_seed, system, order, seed)
 
     def _missing(self, traffic: Traffic) -> Iterator[tuple[str, Any, int]]:
         done = {(r.scenario, r.policy, r.order, r.seed) for r in self.results.runs}
@@ -113,7 +115,7 @@ class BenchRun:
 
     def _measured_scenario(self, traffic: Traffic) -> Scenario:
         """Find the rate of arrivals, and the pool that follows from it."""
-        qps = traffic.load * self._capacity_qps(traffic)
+        qps = traffic.load * self._capacity_qps(traffic, self._plan.seeds[0])
         scenario = self._draft(traffic, qps)
         scenario = scenario.model_copy(update={"pool_tokens": pool_tokens(scenario)})
         self._save(scenarios=[*self.results.scenarios, scenario])
@@ -131,22 +133,21 @@ class BenchRun:
             queries=traffic.queries,
         )
 
-    def _capacity_qps(self, traffic: Traffic) -> float:
+    def _capacity_qps(self, traffic: Traffic, seed: int) -> float:
         name = traffic.capacity_of or traffic.name
         for capacity in self.results.capacity:
-            if capacity.scenario == name:
+            if (capacity.scenario, capacity.seed) == (name, seed):
                 return capacity.qps
-        # All prompts come at once, so the rate and the pool for it do not matter yet.
-        ample = self._draft(traffic._replace(pool_share=None), 1.0)
-        ample = ample.model_copy(update={"pool_tokens": pool_tokens(ample)})
+        ample = self._ample(traffic)
         pressed = ample.model_copy(update={"pool_share": traffic.pool_share})
         order = traffic.systems[0][1]
-        ask = Ask(do="drain", scenario=pressed, system="blocking", order=order, seed=0)
-        self._meter.describe(f"{traffic.name}: capacity of blocking")
+        ask = Ask(do="drain", scenario=pressed, system="blocking", order=order, seed=seed)
+        self._meter.describe(f"{traffic.name}: capacity of blocking, seed {seed}")
         done = self._ask(ample, ask)
-        tokens = sum(len(query.final_prompt()) for query in self._queries(pressed, 0, order))
+        tokens = sum(len(query.final_prompt()) for query in self._queries(pressed, seed, order))
         capacity = Capacity(
             scenario=name,
+            seed=seed,
             queries=traffic.queries,
             tokens=tokens,
             drain_s=done["completion_s"],
@@ -156,15 +157,10 @@ class BenchRun:
         self._meter.finish(capacity_estimate_s(traffic))
         return capacity.qps
 
-    def _at_seed(self, scenario: Scenario, seed: int) -> Scenario:
-        """Return the scenario at the rate at which as many tokens a second arrive as at seed 0."""
-        if seed == 0:
-            return scenario
-        tokens = [
-            sum(len(query.final_prompt()) for query in self._queries(scenario, s, None))
-            for s in (0, seed)
-        ]
-        return scenario.model_copy(update={"qps": scenario.qps * tokens[0] / tokens[1]})
+    def _ample(self, traffic: Traffic) -> Scenario:
+        """Return the traffic with all the memory it may want, at no rate in particular."""
+        ample = self._draft(traffic._replace(pool_share=None), 1.0)
+        return ample.model_copy(update={"pool_tokens": pool_tokens(ample)})
 
     # -- one step --------------------------------------------------------------------------------
 

@@ -63,8 +63,8 @@ class Scenario(_Model):
         name: Unique within a result file.
         workload: Whether prompts are appended to or replaced.
         load: Share of blocking's capacity that arrives, for example 0.78.
-        qps: Arrivals a second, which follow from it; other seeds than 0 have rates of their own,
-            so that as many tokens arrive a second.
+        qps: Arrivals a second of the first seed, which follow from it; every seed has a capacity,
+            and so a rate, of its own.
         pool_tokens: Tokens that the KV pool holds.
         pool_share: The pool as a share of the working set of all open sessions, where it is small
             on purpose; ``None`` where it is ample.
@@ -85,8 +85,11 @@ class Scenario(_Model):
 class Capacity(_Model):
     """The highest arrival rate at which blocking keeps up: what it answers when it never idles.
 
+    It is measured right before the seed is played, as the speed of a machine changes.
+
     Attributes:
-        scenario: Whose prompts were sent, all at once, with seed 0.
+        scenario: Whose prompts were sent, all at once.
+        seed: Seed of the trace.
         queries: How many.
         tokens: Tokens of those prompts.
         drain_s: Seconds until the last one was answered.
@@ -94,6 +97,7 @@ class Capacity(_Model):
     """
 
     scenario: str
+    seed: int = 0
     queries: int
     tokens: int
     drain_s: float

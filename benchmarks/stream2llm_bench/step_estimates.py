@@ -37,7 +37,7 @@ def plan_estimate_s(plan: Plan) -> float:
     seconds = _START_S * len(engines)
     for traffic in plan.traffic:
         if not traffic.capacity_of:
-            seconds += capacity_estimate_s(traffic)
+            seconds += len(plan.seeds) * capacity_estimate_s(traffic)
         orders = {order for _, order in traffic.systems}
         stride = plan.stride_of(traffic)
         seconds += len(orders) * len(plan.seeds) * bound_estimate_s(traffic, stride)

@@ -75,7 +75,7 @@ class FakePool:
             },
             "failed": 0,
             "note": None,
-            "completion_s": 3.0,
+            "completion_s": 3.0 * (1 + ask.seed),
             "throughput_tokens_s": 100.0,
             "peak_memory_mib": 1.0,
             "cpu_s": 1.0,
@@ -100,7 +100,8 @@ def test_everything_of_the_plan_is_measured_once(tmp_path: Path) -> None:
     runs = [(r.scenario, r.policy, r.order, r.seed) for r in results.runs]
     assert len(set(runs)) == len(runs) == 2 * (3 + 2 + 2)
     assert len(pool.asked) == len(set(pool.asked)) + 2  # both orders of "update" have a bound
-    assert [c.scenario for c in results.capacity] == ["high", "update"]
+    capacity = [(c.scenario, c.seed) for c in results.capacity]
+    assert capacity == [(name, seed) for name in ("high", "update") for seed in (0, 1)]
     assert {t.policy for t in results.timelines} == {"blocking", "warmup", "srpt"}
 
 
@@ -111,18 +112,17 @@ def test_systems_take_turns_on_every_trace(tmp_path: Path) -> None:
     assert played == [(s, seed) for seed in (0, 1) for s in ("blocking", "warmup", "srpt")]
 
 
-def test_rates_follow_from_capacity_and_bring_as_many_tokens_a_second(tmp_path: Path) -> None:
+def test_rates_follow_from_what_blocking_answers_right_before(tmp_path: Path) -> None:
     pool = FakePool()
     results = measure(tmp_path, pool)
-    high, low = results.scenario("high"), results.scenario("low")
-    assert high.qps == pytest.approx(0.8 * 6 / 3.0)
-    assert low.qps == pytest.approx(0.2 * 6 / 3.0)
-    tokens_s = []
+    assert results.scenario("high").qps == pytest.approx(0.8 * 6 / 3.0)
+    assert results.scenario("low").qps == pytest.approx(0.2 * 6 / 3.0)
+    # The fake is half as fast when the second seed is played.
+    assert pool.rates["high", 1] == pytest.approx(0.8 * 6 / 6.0)
+    assert pool.rates["low", 1] == pytest.approx(0.2 * 6 / 6.0)
+    asked = [(do, seed) for do, name, _, seed in pool.asked if name == "high"]
     for seed in (0, 1):
-        rate = pool.rates["high", seed]
-        prompts = [q.final_prompt() for q in queries_of(high, seed, None, 500)]
-        tokens_s.append(rate * sum(map(len, prompts)))
-    assert tokens_s[0] == pytest.approx(tokens_s[1])
+        assert asked.index(("drain", seed)) + 1 == asked.index(("bound", seed))
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -109,10 +109,18 @@ def test_srpt_is_overtaken_only_within_the_stated_bound(
 
 def test_srpt_keeps_steps_short_for_finalized_prompts() -> None:
     policy, cost = ShortestRemainingPrefill(), CostModel()
-    assert policy.open_token_budget(1000, 8192, cost) == int(policy.STRETCH * 1000)
-    alone = policy.open_token_budget(0, 8192, cost)
+    assert policy.open_token_budget(1000, 50_000, 8192, cost) == int(policy.STRETCH * 1000)
+    alone = policy.open_token_budget(0, 500, 8192, cost)
     assert cost.prefill_s(alone) == pytest.approx(policy.OPEN_STEP_S, rel=0.01)
-    assert policy.open_token_budget(0, 10, cost) == 10
+    assert policy.open_token_budget(0, 500, 10, cost) == 10
+
+
+def test_srpt_takes_fewer_and_longer_steps_the_more_work_there_is() -> None:
+    policy, cost = ShortestRemainingPrefill(), CostModel()
+    short = policy.open_token_budget(0, 0, 8192, cost)
+    work = int(2 * short / policy.BACKLOG_SHARE)
+    assert policy.open_token_budget(0, work, 8192, cost) == pytest.approx(2 * short, abs=1)
+    assert policy.open_token_budget(0, 100 * work, 8192, cost) == 8192
 
 
 def test_srpt_computes_early_where_steps_are_slow_whatever_they_compute() -> None:
@@ -120,12 +128,12 @@ def test_srpt_computes_early_where_steps_are_slow_whatever_they_compute() -> Non
     for tokens in [8, 512, 64, 300] * 50:
         cost.observe(tokens, 0.1 + 0.0002 * tokens)
     assert cost.tokens_within(policy.OPEN_STEP_S) == 0
-    assert policy.open_token_budget(0, 8192, cost) == pytest.approx(500, rel=0.1)
+    assert policy.open_token_budget(0, 0, 8192, cost) == pytest.approx(500, rel=0.1)
 
 
 def test_paper_policies_fill_the_step() -> None:
     for name in ("fcfs", "lcas", "mcps"):
-        assert resolve_policy(name).open_token_budget(500, 1548, CostModel()) == 1548
+        assert resolve_policy(name).open_token_budget(500, 9000, 1548, CostModel()) == 1548
 
 
 def test_a_policy_is_found_by_name_class_or_import_path() -> None:

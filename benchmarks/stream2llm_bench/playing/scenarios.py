@@ -103,14 +103,17 @@ def _plain(*systems: str) -> tuple[tuple[str, None], ...]:
     return tuple((system, None) for system in systems)
 
 
-def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
+def _traffic(
+    *, high: int, low: int, decode: int, update: int, pressure: int
+) -> tuple[Traffic, ...]:
+    """Return the scenarios with that many queries in each."""
     everyone = _plain("blocking", "warmup", "streaming_input", *POLICIES)
     return (
         Traffic(
             "crawler-high",
             "crawler",
             _HIGH,
-            queries,
+            high,
             everyone,
             once=("streaming_input", "fcfs", "lcas", "mcps"),
         ),
@@ -118,7 +121,7 @@ def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
             "crawler-low",
             "crawler",
             _LOW,
-            low_queries,
+            low,
             _plain("blocking", "srpt"),
             capacity_of="crawler-high",
         ),
@@ -126,7 +129,7 @@ def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
             "crawler-decode",
             "crawler",
             _HIGH,
-            queries,
+            decode,
             _plain("blocking", "srpt"),
             output_tokens=64,
         ),
@@ -134,7 +137,7 @@ def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
             "anns-high",
             "anns",
             _HIGH,
-            queries,
+            update,
             (
                 ("blocking", "stable"),
                 ("warmup", "stable"),
@@ -146,17 +149,18 @@ def _traffic(queries: int, low_queries: int) -> tuple[Traffic, ...]:
             "crawler-pressure",
             "crawler",
             _HIGH,
-            queries,
-            _plain("blocking", "warmup", "streaming_input", "srpt", "fcfs"),
+            pressure,
+            _plain("blocking", "warmup", "streaming_input", "srpt"),
             pool_share=0.2,
-            once=("streaming_input", "fcfs"),
+            once=("streaming_input",),
         ),
     )
 
 
 def full_plan() -> Plan:
     """Return what a full run measures."""
-    return Plan(_traffic(50, 14), seeds=(0, 1, 2), bound_stride=4)
+    traffic = _traffic(high=70, low=12, decode=40, update=40, pressure=50)
+    return Plan(traffic, seeds=(0, 1, 2), bound_stride=4)
 
 
 def quick_plan() -> Plan:
@@ -170,7 +174,7 @@ def quick_plan() -> Plan:
                 if system in wanted or (one.name == "crawler-high" and system[0] == "warmup")
             )
         )
-        for one in _traffic(12, 6)
+        for one in _traffic(high=12, low=6, decode=12, update=12, pressure=12)
     )
     return Plan(traffic, seeds=(0,), bound_stride=4)
 

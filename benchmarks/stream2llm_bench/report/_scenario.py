@@ -70,10 +70,12 @@ def _traffic(scenario: Scenario, groups: Sequence[RunGroup]) -> str:
     if scenario.pool_share is not None:
         pool += f", {scenario.pool_share:.0%} of what open sessions hold"
     seeds = sorted({run.seed for group in groups for run in group.runs})
+    rates = sorted(run.qps for group in groups for run in group.runs) or [scenario.qps]
+    arrive = " to ".join(dict.fromkeys((number(rates[0]), number(rates[-1]))))
     answers = "1 token" if scenario.output_tokens == 1 else f"{scenario.output_tokens} tokens"
     return (
         f"Workload `{scenario.workload}`: {_WORKLOADS[scenario.workload]}. Load"
-        f" {scenario.load:.0%} of what blocking can answer, {number(scenario.qps)} queries/s."
+        f" {scenario.load:.0%} of what blocking can answer, {arrive} queries/s."
         f" {scenario.queries} queries a trace, seeds {', '.join(map(str, seeds)) or MISSING}."
         f" KV pool: {pool}. Answers of {answers}."
     )

@@ -51,6 +51,7 @@ def capacity_section(results: ResultFile) -> str:
     lines = [
         [
             one.scenario,
+            str(one.seed),
             str(one.queries),
             f"{one.tokens:,}",
             number(one.drain_s),
@@ -58,8 +59,8 @@ def capacity_section(results: ResultFile) -> str:
         ]
         for one in results.capacity
     ]
-    header = ["prompts of", "queries", "tokens", "all answered after, s", "capacity, queries/s"]
-    about = "What blocking answers when it never idles. Loads are shares of it."
+    header = ["prompts of", "seed", "queries", "tokens", "all answered, s", "capacity, queries/s"]
+    about = "What blocking answers when it never idles, right before a seed is played. Loads are shares of it."
     return _section("Capacity", about, header, lines)
 
 

@@ -92,14 +92,17 @@ class Policy(ABC):
         del finishing, waiting, cost
         return token_budget
 
-    def open_token_budget(self, final_tokens: int, token_budget: int, cost: CostModel) -> int:
+    def open_token_budget(
+        self, final_tokens: int, open_tokens: int, token_budget: int, cost: CostModel
+    ) -> int:
         """Return how many tokens open sessions may compute in a step.
 
         Args:
             final_tokens: Tokens that finalized prompts compute in the same step, running answers
                 aside.
+            open_tokens: Tokens that open sessions have to compute by now, all of them together.
             token_budget: Tokens that the step still has.
             cost: Prices of the hardware.
         """
-        del final_tokens, cost
+        del final_tokens, open_tokens, cost
         return token_budget

@@ -41,7 +41,10 @@ class ShortestRemainingPrefill(Policy):
     AGING = 0.1
     # Longest step, in seconds, that open sessions may make while no finalized prompt waits: one
     # that arrives meanwhile waits for it, as does the next token of a running answer.
-    OPEN_STEP_S = 0.04
+    OPEN_STEP_S = 0.03
+    # Share of their work that such a step computes at least. What is saved by fewer steps is worth
+    # more to everyone who will be final soon than a short wait is to one.
+    BACKLOG_SHARE = 0.1
     # How much longer, as a share, open sessions may make a step that serves finalized prompts.
     STRETCH = 0.15
 
@@ -57,10 +60,12 @@ class ShortestRemainingPrefill(Policy):
         """Return what costs those who finish no more time than those who wait are spared."""
         return min(token_budget, int(cost.overhead_tokens * waiting / finishing))
 
-    def open_token_budget(self, final_tokens: int, token_budget: int, cost: CostModel) -> int:
+    def open_token_budget(
+        self, final_tokens: int, open_tokens: int, token_budget: int, cost: CostModel
+    ) -> int:
         """Return what keeps the step short for finalized prompts, present or to come."""
         if final_tokens:
             return min(token_budget, int(self.STRETCH * final_tokens))
         # Where a step costs that much whatever it computes, doubling it is worth it.
-        worthwhile = max(1, int(cost.overhead_tokens))
+        worthwhile = max(1, int(cost.overhead_tokens), int(self.BACKLOG_SHARE * open_tokens))
         return min(token_budget, max(worthwhile, cost.tokens_within(self.OPEN_STEP_S)))

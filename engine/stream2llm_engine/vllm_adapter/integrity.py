@@ -17,7 +17,11 @@ def find_violations(scheduler: Any) -> list[str]:
     Args:
         scheduler: A ``StreamScheduler`` with no step in flight.
     """
-    return [*_block_violations(scheduler), *_place_violations(scheduler)]
+    return [
+        *_block_violations(scheduler),
+        *_place_violations(scheduler),
+        *_backlog_violations(scheduler),
+    ]
 
 
 def _block_violations(scheduler: Any) -> Iterator[str]:
@@ -75,3 +79,15 @@ def _place_violations(scheduler: Any) -> Iterator[str]:
             0, request.num_tokens - scheduler._hold
         ):
             yield f"open session {request_id} computed its held token"
+
+
+def _backlog_violations(scheduler: Any) -> Iterator[str]:
+    scheduler._refresh_keys()
+    counted = scheduler._open_tokens.total
+    there = sum(
+        max(0, scheduler._remaining(session.request, session))
+        for session in scheduler._sessions.values()
+        if not session.finalized
+    )
+    if counted != there:
+        yield f"open sessions have {there} tokens to compute, {counted} are counted"

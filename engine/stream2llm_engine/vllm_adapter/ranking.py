@@ -31,6 +31,20 @@ ALL_SETTLED = 1 << 60
 Key = tuple[Any, ...]
 
 
+class _RunningTotal:
+    """A sum of numbers by name, of which few change at a time."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._parts: dict[str, int] = {}
+
+    def set(self, name: str, part: int) -> None:
+        """Replace a part; one that was never set is 0."""
+        self.total += part - self._parts.pop(name, 0)
+        if part:
+            self._parts[name] = part
+
+
 class RankingMixin(ReportingMixin):
     """Knows the policy, the prices and every request's key."""
 
@@ -44,6 +58,8 @@ class RankingMixin(ReportingMixin):
         self._prioritized = False
         self._keys: dict[str, Key] = {}
         self._changed: set[str] = set()
+        # What open sessions have to compute; as up to date as the keys.
+        self._open_tokens = _RunningTotal()
         self._swap: KvSwap | None = None
         # Seconds on the clock that stamps operations; a simulation puts its own in.
         self.clock: Callable[[], float] = time.time
@@ -74,6 +90,7 @@ class RankingMixin(ReportingMixin):
     def _forget_key(self, request_id: str) -> None:
         self._changed.discard(request_id)
         self._keys.pop(request_id, None)
+        self._open_tokens.set(request_id, 0)
 
     def _key(self, request: Request) -> Key:
         arrival = request.arrival_time
@@ -81,9 +98,11 @@ class RankingMixin(ReportingMixin):
         priority = request.priority
         self._prioritized |= priority != 0
         if request.num_output_tokens or request.num_output_placeholders:
+            self._open_tokens.set(request_id, 0)
             return (DECODING, priority, arrival, request_id)
         session = self._sessions.get(request_id)
         view = self._view(request, session)
+        self._open_tokens.set(request_id, 0 if view.finalized else max(0, view.remaining_tokens))
         return (_PREFILLING, priority, *self._policy.key(view), arrival, request_id)
 
     def _view(self, request: Request, session: CoreSession | None) -> RequestView:

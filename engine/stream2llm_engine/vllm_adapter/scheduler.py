@@ -378,6 +378,7 @@ class StreamSchedulerMixin(CountingMixin):
         forgotten before the copy has ended. Call again after a step.
         """
         self._stalled = False
+        self._changed.update(self.requests)
         if self._swap is not None:
             self._swap.forget_all()
             if self._swap.busy:

@@ -125,7 +125,8 @@ class SharingMixin(RankingMixin):
         """Return how many tokens open sessions may compute in a step."""
         if self._yields:
             return token_budget
-        return self._policy.open_token_budget(final_tokens, token_budget, self._cost)
+        open_tokens = self._open_tokens.total
+        return self._policy.open_token_budget(final_tokens, open_tokens, token_budget, self._cost)
 
     def _added_budget(self, finishing: int, waiting: int, token_budget: int) -> int:
         """Return how many tokens finalized prompts may add to a step that completes others."""
