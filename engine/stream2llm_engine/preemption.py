@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -11,9 +12,7 @@ __all__ = ["PreemptionChooser", "PreemptionMode"]
 
 PreemptionMode = Literal["auto", "recompute", "swap"]
 
-# How much cheaper than computing it again moving KV has to be before it is done for KV that nobody
-# waits for yet, and the size of a tail that this is reckoned at.
-_CHEAP = 0.5
+# The size of a tail that moving KV is reckoned at.
 _TYPICAL_TOKENS = 1024
 # Everybody in the step waits for a copy out, while what is computed again is ranked like any other
 # work. A copy back runs beside the steps, so only its own request waits for it.
@@ -53,18 +52,19 @@ class PreemptionChooser:
         copies_s += _COPY_IN_WEIGHT * cost.copy_in_s(blocks, block_bytes)
         return copies_s < cost.tail_price_s(context, tokens)
 
-    def moves_cheaply(self, *, context: int, token_bytes: float) -> bool:
-        """Return whether moving KV out and in again costs far less than computing it again.
+    def moving_share(self, *, context: int, token_bytes: float) -> float:
+        """Return what moving KV out and in again costs, as a share of computing it again.
 
-        Then host memory is as good as more KV cache, and open sessions may use it as that.
+        Where that is little, host memory is as good as more KV cache, and open sessions may use it
+        as that. Infinite where the mode allows no such use.
 
         Args:
             context: Tokens the victim has computed.
             token_bytes: Bytes of a token's KV over all layers and workers.
         """
-        if self.mode != "auto":
-            return False
         tokens = min(context, _TYPICAL_TOKENS)
+        if self.mode != "auto" or not tokens:
+            return inf
         tail_bytes = int(tokens * token_bytes)
         moves_s = self._cost.copy_out_s(1, tail_bytes) + self._cost.copy_in_s(1, tail_bytes)
-        return moves_s < _CHEAP * self._cost.tail_price_s(context, tokens)
+        return moves_s / self._cost.tail_price_s(context, tokens)

@@ -117,10 +117,16 @@ def test_srpt_keeps_steps_short_for_finalized_prompts() -> None:
 
 def test_srpt_takes_fewer_and_longer_steps_the_more_work_there_is() -> None:
     policy, cost = ShortestRemainingPrefill(), CostModel()
+    for tokens in [8, 512, 64, 300] * 50:
+        cost.observe(tokens, 0.01 + 0.0002 * tokens)
+    overhead = cost.overhead_tokens
+    assert overhead == pytest.approx(50, rel=0.1)
     short = policy.open_token_budget(0, 0, 8192, cost)
-    work = int(2 * short / policy.BACKLOG_SHARE)
-    assert policy.open_token_budget(0, work, 8192, cost) == pytest.approx(2 * short, abs=1)
-    assert policy.open_token_budget(0, 100 * work, 8192, cost) == 8192
+    work = int(1.5 * short / policy.BACKLOG_SHARE)
+    assert policy.open_token_budget(0, work, 8192, cost) == pytest.approx(1.5 * short, abs=1)
+    # Beyond that a longer step saves next to nothing, and everyone waits for its end.
+    longest = policy.open_token_budget(0, 100 * work, 8192, cost)
+    assert longest == pytest.approx(policy.MOST_OVERHEADS * overhead, abs=1)
 
 
 def test_srpt_computes_early_where_steps_are_slow_whatever_they_compute() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stream2llm_engine.cost_model import CostModel
@@ -44,3 +46,22 @@ def test_the_price_is_the_victims_not_the_requesters() -> None:
 
 def test_without_a_profile_a_link_is_assumed() -> None:
     assert swaps(None, "auto", context=8_000, tokens=2_000)
+
+
+@pytest.mark.parametrize("context", [0, 1_000, 50_000])
+def test_only_auto_moves_kv_of_sessions_that_could_keep_it(context: int) -> None:
+    cost = CostModel(load_profile("h200-tp2-llama-3.1-8b"))
+    shares = {
+        mode: PreemptionChooser(mode, cost).moving_share(context=context, token_bytes=131_072)
+        for mode in ("auto", "swap", "recompute")
+    }
+    assert shares["swap"] == shares["recompute"] == math.inf
+    assert (shares["auto"] < 0.5) == (context > 0)
+
+
+def test_moving_costs_less_of_what_is_dear_to_compute() -> None:
+    chooser = PreemptionChooser("auto", CostModel(load_profile("slow-pcie-llama-3.1-8b")))
+    near, far = (
+        chooser.moving_share(context=context, token_bytes=131_072) for context in (2_000, 100_000)
+    )
+    assert far < near

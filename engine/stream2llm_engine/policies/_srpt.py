@@ -42,9 +42,11 @@ class ShortestRemainingPrefill(Policy):
     # Longest step, in seconds, that open sessions may make while no finalized prompt waits: one
     # that arrives meanwhile waits for it, as does the next token of a running answer.
     OPEN_STEP_S = 0.03
-    # Share of their work that such a step computes at least. What is saved by fewer steps is worth
-    # more to everyone who will be final soon than a short wait is to one.
+    # Share of their work that such a step computes at least, while that saves much of what every
+    # step costs: up to so many times the tokens that could be computed for it. Fewer steps are then
+    # worth more to everyone who will be final soon than a short wait is to one.
     BACKLOG_SHARE = 0.1
+    MOST_OVERHEADS = 4.0
     # How much longer, as a share, open sessions may make a step that serves finalized prompts.
     STRETCH = 0.15
 
@@ -67,5 +69,7 @@ class ShortestRemainingPrefill(Policy):
         if final_tokens:
             return min(token_budget, int(self.STRETCH * final_tokens))
         # Where a step costs that much whatever it computes, doubling it is worth it.
-        worthwhile = max(1, int(cost.overhead_tokens), int(self.BACKLOG_SHARE * open_tokens))
+        overhead = max(1.0, cost.overhead_tokens)
+        shared = min(self.BACKLOG_SHARE * open_tokens, self.MOST_OVERHEADS * overhead)
+        worthwhile = int(max(overhead, shared))
         return min(token_budget, max(worthwhile, cost.tokens_within(self.OPEN_STEP_S)))

@@ -21,6 +21,12 @@ _SHORTEST_PAUSE_S = 0.05
 # Who is later than this many times what was predicted, and these seconds, may have been abandoned.
 _OVERDUE_FACTOR = 4.0
 _OVERDUE_S = 5.0
+# How much moving KV may cost, as a share of computing it again, for open sessions to have KV of idle
+# ones, or of ones with work that rank below, moved to host memory.
+_IDLE_MOVES = 0.5
+_BUSY_MOVES = 0.05
+# Share of host memory that open sessions do not use as more KV cache.
+_HOST_RESERVE = 0.4
 _NO_BLOCKS: tuple[int, ...] = ()
 
 
@@ -46,7 +52,7 @@ class StepLedger:
         self._tenants: dict[str, str] = scheduler._tenants
         self._is_shared: bool = scheduler._is_shared()
         self._waived = False
-        self._step_tokens: int = scheduler.max_num_scheduled_tokens
+        self._step_blocks: int = scheduler.max_num_scheduled_tokens // self._kv.block_size
         self.can_cut: bool = self._kv.can_truncate
 
     def undisputed(
@@ -152,16 +158,18 @@ class StepLedger:
             return bool(self._keys[request_id] < self._keys[victim_id])
         if not is_open:
             return False
-        # Who has nothing to compute now makes room for who has, where its KV moves cheaply: what
-        # is scarce then is time to compute, not memory.
-        gives_way = (
-            victim_id in self._scheduler._parked or self._keys[request_id] < self._keys[victim_id]
-        )
+        # Where KV moves cheaply, what is scarce is time to compute, not memory: who has nothing to
+        # compute now makes room for who has. So does who ranks below, but that can go back and
+        # forth, so only where moving costs next to nothing.
+        if victim_id in self._scheduler._parked:
+            most = _IDLE_MOVES
+        else:
+            most = _BUSY_MOVES if self._keys[request_id] < self._keys[victim_id] else 0.0
         return self._is_overdue(victim) or (
-            gives_way
+            most > 0.0
             # KV that an update may replace is worth nobody's being moved for it.
             and self._sessions[request_id].settled_tokens >= ALL_SETTLED
-            and self._moves_cheaply(victim.request)
+            and self._moves_for(most, victim.request)
         )
 
     def kind_of_taker(self, request_id: str) -> Hashable:
@@ -175,17 +183,26 @@ class StepLedger:
         self._waived = True
         return bool(applies)
 
-    def _moves_cheaply(self, victim: Request) -> bool:
-        """Return whether the victim's KV has room in host memory and gets there for little."""
+    def _moves_for(self, most: float, victim: Request) -> bool:
+        """Return whether the victim's KV has room in host memory and moves for so little.
+
+        Some of the room is left to victims of finalized prompts, which will not wait.
+
+        Args:
+            most: Share of what computing the KV again costs.
+            victim: Whose KV it is.
+        """
         swap = self._scheduler._swap
-        if swap is None or swap.space.free_blocks * self._kv.block_size < self._step_tokens:
+        if swap is None:
             return False
-        return bool(
-            self._scheduler._chooser.moves_cheaply(
-                context=victim.num_computed_tokens,
-                token_bytes=swap.block_bytes / self._kv.block_size,
-            )
+        left = max(_HOST_RESERVE * swap.space.total_blocks, self._step_blocks)
+        if swap.space.free_blocks < left:
+            return False
+        share = self._scheduler._chooser.moving_share(
+            context=victim.num_computed_tokens,
+            token_bytes=swap.block_bytes / self._kv.block_size,
         )
+        return bool(share < most)
 
     def _is_idle(self, session_id: str) -> bool:
         return session_id in self._scheduler._parked or self._sessions[session_id].refill
@@ -259,6 +276,9 @@ class StepLedger:
         return max(abs(session.expected_final_s - self._now_s), _SHORTEST_PAUSE_S)
 
     def _is_overdue(self, session: CoreSession) -> bool:
+        """Return whether the session may have been abandoned; one with work waits for us."""
+        if not self._is_idle(session.request.request_id):
+            return False
         predicted_s = session.expected_final_s - session.history.last_event_s
         late_s = self._now_s - session.expected_final_s
         return late_s > _OVERDUE_FACTOR * predicted_s + _OVERDUE_S

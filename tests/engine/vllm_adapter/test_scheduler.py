@@ -180,23 +180,6 @@ def test_update_of_an_evicted_session(harness: SchedulerHarness) -> None:
     harness.check_drained()
 
 
-def test_two_sessions_that_do_not_fit_together_both_finish() -> None:
-    harness = SchedulerHarness(blocks=20)
-    for name in "ab":
-        harness.open_session(name, tokens(200, seed=ord(name)))
-    harness.run()
-    for name in "ab":
-        harness.append(name, tokens(80, seed=ord(name) + 1))
-    harness.run()
-    harness.ordinary("small", tokens(16, seed=9))
-    harness.run()
-    assert "small" in harness.finished
-    for name in "ab":
-        harness.finalize(name, tokens(3))
-    harness.run()
-    harness.check_drained()
-
-
 def test_idle_sessions_use_no_slots_and_do_not_keep_the_engine_busy() -> None:
     harness = SchedulerHarness(slots=2)
     for index in range(12):
@@ -218,49 +201,6 @@ def test_finalized_requests_go_before_open_ones() -> None:
     harness.step()
     assert "ready" in harness.finished
     harness.check()
-
-
-def test_with_srpt_an_open_session_takes_no_blocks_until_it_is_final() -> None:
-    harness = SchedulerHarness(blocks=20, policy="srpt")
-    harness.open_session("old", tokens(200))
-    harness.run()
-    harness.open_session("young", tokens(250, seed=1))
-    harness.run()
-    assert harness.computed("old") == 199
-    harness.finalize("young")
-    harness.run()
-    assert "young" in harness.finished
-    harness.check()
-
-
-def test_with_srpt_an_overdue_session_gives_way_to_an_open_one() -> None:
-    harness = SchedulerHarness(blocks=20, policy="srpt")
-    harness.open_session("abandoned", tokens(200))
-    harness.run()
-    harness.now_s += 3600.0
-    harness.open_session("young", tokens(150, seed=1))
-    harness.run()
-    assert harness.computed("young") == 149
-    assert harness.computed("abandoned") < 199
-    harness.check()
-
-
-@pytest.mark.parametrize("policy", ["fcfs", "lcas", "mcps", "srpt"])
-def test_open_sessions_that_do_not_fit_together_come_to_rest(policy: str) -> None:
-    harness = SchedulerHarness(blocks=20, policy=policy)
-    for seed in range(4):
-        harness.open_session(f"s{seed}", tokens(200, seed))
-    # `run` fails if blocks go back and forth for ever.
-    harness.run()
-    for seed in range(4):
-        harness.append(f"s{seed}", tokens(40, 10 + seed))
-        harness.run()
-    known = 4 * 240
-    assert harness.scheduler.stream_stats().tokens["computed"] <= 3 * known
-    for seed in range(4):
-        harness.finalize(f"s{seed}")
-        harness.run()
-    harness.check_drained()
 
 
 def test_under_pressure_a_victim_keeps_its_prefix() -> None:

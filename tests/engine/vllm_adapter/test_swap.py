@@ -120,27 +120,6 @@ def test_prompts_that_fit_only_one_by_one_do_not_push_each_other_out_for_ever(
     harness.check_drained()
 
 
-@pytest.mark.parametrize(("preemption", "makes_room"), [("auto", True), ("recompute", False)])
-def test_an_idle_session_makes_room_for_an_open_one_where_its_kv_moves_cheaply(
-    preemption: Any, *, makes_room: bool
-) -> None:
-    harness = SchedulerHarness(
-        blocks=POOL, policy="srpt", profile=STEEP, preemption=preemption, host_blocks=200
-    )
-    harness.open_session("idle", tokens(400))
-    harness.run()
-    harness.open_session("new", tokens(300, seed=1))
-    harness.run()
-    assert (harness.computed("new") == 299) == makes_room
-    assert "idle" in harness.scheduler._parked
-    assert (harness.computed("idle") < 399) == makes_room
-    for session in ("idle", "new"):
-        harness.finalize(session, tokens(5, seed=2), max_tokens=1)
-        harness.run()
-    assert (harness.scheduler.stream_stats().tokens["recomputed"] == 0) or not makes_room
-    harness.check_drained()
-
-
 def restoring(harness: SchedulerHarness) -> None:
     """Let the session's KV be on its way back and stay there."""
     swapped_out(harness)
