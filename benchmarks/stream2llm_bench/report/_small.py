@@ -60,7 +60,7 @@ def capacity_section(results: ResultFile) -> str:
         for one in results.capacity
     ]
     header = ["prompts of", "seed", "queries", "tokens", "all answered, s", "capacity, queries/s"]
-    about = "What blocking answers when it never idles, right before a seed is played. Loads are shares of it."
+    about = "What blocking answers when it never idles. Loads are shares of it."
     return _section("Capacity", about, header, lines)
 
 

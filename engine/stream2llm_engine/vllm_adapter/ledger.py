@@ -21,8 +21,8 @@ _SHORTEST_PAUSE_S = 0.05
 # Who is later than this many times what was predicted, and these seconds, may have been abandoned.
 _OVERDUE_FACTOR = 4.0
 _OVERDUE_S = 5.0
-# How much moving KV may cost, as a share of computing it again, for open sessions to have KV of idle
-# ones, or of ones with work that rank below, moved to host memory.
+# How much moving KV may cost, as a share of computing it again, where open sessions have that of
+# idle ones, or of ones with work that rank below, moved to host memory.
 _IDLE_MOVES = 0.5
 _BUSY_MOVES = 0.05
 # Share of host memory that open sessions do not use as more KV cache.
