@@ -24,7 +24,10 @@ class HostCopy:
 
 
 class SwapSpace:
-    """A bounded pool of host blocks.
+    """A bounded pool of host blocks that hands out neighbours where it can.
+
+    Neighbouring blocks are copied at once, so a request gets the shortest run of free blocks that
+    is long enough, else the longest ones there are.
 
     Args:
         blocks: How many blocks there are.
@@ -32,25 +35,68 @@ class SwapSpace:
 
     def __init__(self, blocks: int) -> None:
         self.total_blocks = blocks
-        self._free = list(range(blocks - 1, -1, -1))
+        self._free = 0
+        # Lengths of the runs of free blocks by their first block, and first blocks by their end.
+        self._lengths: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+        self._add_run(0, blocks)
 
     @property
     def free_blocks(self) -> int:
         """Host blocks that nobody uses."""
-        return len(self._free)
+        return self._free
 
     def reserve(self, count: int) -> list[int] | None:
-        """Return that many host blocks in ascending order, or ``None`` if there are too few.
-
-        Neighbouring blocks are copied at once, and ascending ids are neighbours most often.
-        """
-        if count > len(self._free):
+        """Return that many host blocks in ascending order, or ``None`` if there are too few."""
+        if count > self._free:
             return None
-        cut = len(self._free) - count
-        taken = self._free[cut:]
-        del self._free[cut:]
+        taken: list[int] = []
+        for start in self._runs_for(count):
+            length = self._lengths[start]
+            cut = min(count - len(taken), length)
+            if not cut:
+                break
+            self._remove_run(start)
+            self._add_run(start + cut, length - cut)
+            taken.extend(range(start, start + cut))
         return sorted(taken)
 
     def release(self, host_ids: list[int]) -> None:
         """Take blocks back."""
-        self._free.extend(sorted(host_ids, reverse=True))
+        run: list[int] = []
+        for block in sorted(host_ids):
+            if run and block != run[-1] + 1:
+                self._join(run[0], len(run))
+                run = []
+            run.append(block)
+        if run:
+            self._join(run[0], len(run))
+
+    def _runs_for(self, count: int) -> list[int]:
+        """Return the first blocks of the runs to take that many blocks from, in turn."""
+        fits = min(((n, start) for start, n in self._lengths.items() if n >= count), default=None)
+        if fits is not None:
+            return [fits[1]]
+        return sorted(self._lengths, key=lambda start: (-self._lengths[start], start))
+
+    def _join(self, start: int, length: int) -> None:
+        """Add a run, together with those that it touches."""
+        before = self._starts.get(start)
+        if before is not None:
+            length += self._remove_run(before)
+            start = before
+        if start + length in self._lengths:
+            length += self._remove_run(start + length)
+        self._add_run(start, length)
+
+    def _add_run(self, start: int, length: int) -> None:
+        if length:
+            self._free += length
+            self._lengths[start] = length
+            self._starts[start + length] = start
+
+    def _remove_run(self, start: int) -> int:
+        length = self._lengths.pop(start)
+        del self._starts[start + length]
+        self._free -= length
+        return length

@@ -4,8 +4,10 @@
 
 The plain copy is torch's ``copy_`` of one contiguous buffer. The copies of a case are timed in
 turn, so that a drift of the machine's speed meets all of them; the ratio is the median over turns.
-Caches are on the GPU where there is one. "fragmented" has scattered ids on both sides; "first" is
-the first copy out, into host memory that the system has not handed out yet.
+Caches are on the GPU where there is one. Device ids are scattered in all patterns but the first. Host
+ids are those of a fresh pool, those that the pool hands out after long use ("used"), or scattered
+as well ("fragmented", the worst case). "first" is the first copy out, into host memory that the
+system has not handed out yet.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from stream2llm_bench.environment import command_line, environment
+from stream2llm_engine.swap_space import SwapSpace
 from stream2llm_engine.vllm_adapter.block_copies import BlockCopier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PATTERNS = ("consecutive", "scattered", "fragmented")
+_PATTERNS = ("consecutive", "scattered", "used", "fragmented")
+# Victims that come and go before a used pool is measured, and the share of it that they hold.
+_CHURN = 5_000
+_IN_USE = 0.6
 
 
 class Shape(NamedTuple):
@@ -63,6 +69,28 @@ def _ids(pattern: str, pool: int, count: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(pool), count)
 
 
+def _host_ids(pattern: str, pool: int, count: int, seed: int) -> list[int]:
+    if pattern == "fragmented":
+        return _ids(pattern, pool, count, seed)
+    space = SwapSpace(pool)
+    if pattern == "used":
+        _use(space, count, random.Random(seed))
+    ids = space.reserve(count)
+    assert ids is not None
+    return ids
+
+
+def _use(space: SwapSpace, longest: int, rng: random.Random) -> None:
+    """Let victims of all sizes come and go, out of order."""
+    held: list[list[int]] = []
+    for _ in range(_CHURN):
+        ids = space.reserve(rng.randint(1, longest))
+        if ids is not None:
+            held.append(ids)
+        while held and space.free_blocks < (1 - _IN_USE) * space.total_blocks:
+            space.release(held.pop(rng.randrange(len(held))))
+
+
 def _seconds(action: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -82,16 +110,15 @@ def measure(shape: Shape, pattern: str, repeats: int) -> dict[str, Any]:
         repeats: Turns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    host_blocks = shape.copied * (2 if pattern == "fragmented" else 1)
+    host_blocks = shape.copied * {"used": 8, "fragmented": 2}.get(pattern, 1)
     copier = BlockCopier(_caches(shape, device), shape.blocks, host_blocks)
     size = shape.copied * copier.bytes_per_block
     on_device = torch.ones(size, dtype=torch.uint8, device=device)
     on_host = torch.ones(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    host_pattern = "fragmented" if pattern == "fragmented" else "consecutive"
 
     def turn(seed: int) -> dict[str, float]:
         ids = _ids(pattern, shape.blocks, shape.copied, seed)
-        host = _ids(host_pattern, host_blocks, shape.copied, seed)
+        host = _host_ids(pattern, host_blocks, shape.copied, seed)
         return {
             "out": _seconds(lambda: copier.copy_out(ids, host), device),
             "plain_out": _seconds(lambda: on_host.copy_(on_device), device),
