@@ -109,7 +109,7 @@ def test_srpt_is_overtaken_only_within_the_stated_bound(
 
 def test_srpt_keeps_steps_short_for_finalized_prompts() -> None:
     policy, cost = ShortestRemainingPrefill(), CostModel()
-    assert policy.open_token_budget(1000, 50_000, 8192, cost) == int(policy.STRETCH * 1000)
+    assert policy.open_token_budget(1000, 50_000, 8192, cost) == 0
     alone = policy.open_token_budget(0, 500, 8192, cost)
     assert cost.prefill_s(alone) == pytest.approx(policy.OPEN_STEP_S, rel=0.01)
     assert policy.open_token_budget(0, 500, 10, cost) == 10

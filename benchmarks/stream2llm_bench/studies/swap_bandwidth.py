@@ -4,10 +4,10 @@
 
 The plain copy is torch's ``copy_`` of one contiguous buffer. The copies of a case are timed in
 turn, so that a drift of the machine's speed meets all of them; the ratio is the median over turns.
-Caches are on the GPU where there is one. Device ids are scattered in all patterns but the first. Host
-ids are those of a fresh pool, those that the pool hands out after long use ("used"), or scattered
-as well ("fragmented", the worst case). "first" is the first copy out, into host memory that the
-system has not handed out yet.
+Caches are on the GPU where there is one. Device ids are scattered in all patterns but the first.
+Host ids are those of a fresh pool, those that the pool hands out after long use ("used"), or
+scattered as well ("fragmented", the worst case). "first" is the first copy out, into host memory
+that the system has not handed out yet.
 """
 
 from __future__ import annotations

@@ -22,8 +22,7 @@ class ShortestRemainingPrefill(Policy):
     less than ``R / AGING`` seconds after it, whatever the load.
 
     Open sessions go by the time at which their prompt is expected to be complete (earliest deadline
-    first). In a step that serves finalized prompts, they get only what makes it a little longer;
-    beside running answers, a short step's worth.
+    first), in steps that serve no finalized prompt; beside running answers, a short step's worth.
 
     A prompt that a step completes waits for all that is added to the step. So finalized prompts are
     added only as far as the steps that this saves to everyone behind are worth the wait.
@@ -47,8 +46,6 @@ class ShortestRemainingPrefill(Policy):
     # worth more to everyone who will be final soon than a short wait is to one.
     BACKLOG_SHARE = 0.1
     MOST_OVERHEADS = 4.0
-    # How much longer, as a share, open sessions may make a step that serves finalized prompts.
-    STRETCH = 0.15
 
     def key(self, request: RequestView) -> tuple[float, ...]:
         """Return ``(open?, aged remaining prefill or expected completion)``."""
@@ -67,7 +64,7 @@ class ShortestRemainingPrefill(Policy):
     ) -> int:
         """Return what keeps the step short for finalized prompts, present or to come."""
         if final_tokens:
-            return min(token_budget, int(self.STRETCH * final_tokens))
+            return 0
         # Where a step costs that much whatever it computes, doubling it is worth it.
         overhead = max(1.0, cost.overhead_tokens)
         shared = min(self.BACKLOG_SHARE * open_tokens, self.MOST_OVERHEADS * overhead)
