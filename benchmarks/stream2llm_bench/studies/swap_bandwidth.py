@@ -2,8 +2,9 @@
 
     python -m stream2llm_bench.studies.swap_bandwidth [--repeats N] [--json OUT]
 
-The plain copy is torch's ``copy_`` of one contiguous buffer. The copies of a case are timed in
-turn, so that a drift of the machine's speed meets all of them; the ratio is the median over turns.
+The plain copy is torch's ``copy_`` of one contiguous buffer, on CPU in one thread like ours. The
+copies of a case are timed in turn, so that a drift of the machine's speed meets all of them; the
+ratio is the median over turns.
 Caches are on the GPU where there is one. Device ids are scattered in all patterns but the first.
 Host ids are those of a fresh pool, those that the pool hands out after long use ("used"), or
 scattered as well ("fragmented", the worst case). "first" is the first copy out, into host memory
@@ -110,6 +111,7 @@ def measure(shape: Shape, pattern: str, repeats: int) -> dict[str, Any]:
         repeats: Turns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(1)
     host_blocks = shape.copied * {"used": 8, "fragmented": 2}.get(pattern, 1)
     copier = BlockCopier(_caches(shape, device), shape.blocks, host_blocks)
     size = shape.copied * copier.bytes_per_block
