@@ -96,6 +96,7 @@ class EngineStats:
             ``recomputed``.
         preemptions: Evictions by kind: ``recompute``, ``swap``; ``builtin`` counts vLLM's own,
             which the planner exists to prevent.
+        idle_preemptions: Those of them that interrupted nobody: sessions with nothing to compute.
         evicted_blocks: KV blocks taken from one request for another.
         steps: Steps since the start that computed something.
         tenants: Figures by tenant, for those that had a request since the start.
@@ -110,6 +111,7 @@ class EngineStats:
     waiting: int
     tokens: dict[str, int] = field(default_factory=dict)
     preemptions: dict[str, int] = field(default_factory=dict)
+    idle_preemptions: int = 0
     evicted_blocks: int = 0
     steps: int = 0
     tenants: dict[str, TenantStats] = field(default_factory=dict)

@@ -100,9 +100,12 @@ def _print(case: Case, runs: Sequence[dict[str, dict[str, Any]]]) -> float:
         victims = [
             1000 * sum(run[mode]["preemptions"].values()) / run[mode]["steps"] for run in runs
         ]
+        idle = [1000 * run[mode]["idle_preemptions"] / run[mode]["steps"] for run in runs]
+        at_work = [every - some for every, some in zip(victims, idle, strict=True)]
         print(
             f"  {mode:9}  P99 {statistics.median(p99):7.3f} s"
             f"   victims per 1,000 steps {statistics.median(victims):7.2f}"
+            f", at work {statistics.median(at_work):6.2f}"
             f"   tokens recomputed {statistics.median(tokens):10.0f}"
         )
     ratios = [ratio_to_better(run) for run in runs]

@@ -35,6 +35,7 @@ class SimulationOutcome:
         tokens_recomputed: Tokens computed again because their KV had been evicted.
         tokens_reused: Tokens taken from the prefix cache.
         preemptions: Evictions by kind.
+        idle_preemptions: Those of them of sessions that had nothing to compute.
         evicted_blocks: KV blocks that became free by eviction.
         steps: Scheduler steps.
         busy_s: Time in which the engine computed.
@@ -51,6 +52,7 @@ class SimulationOutcome:
     tokens_recomputed: int = 0
     tokens_reused: int = 0
     preemptions: dict[str, int] = field(default_factory=dict)
+    idle_preemptions: int = 0
     evicted_blocks: int = 0
     steps: int = 0
     busy_s: float = 0.0
@@ -66,6 +68,7 @@ class SimulationOutcome:
             "tokens_recomputed": self.tokens_recomputed,
             "tokens_reused": self.tokens_reused,
             "preemptions": self.preemptions,
+            "idle_preemptions": self.idle_preemptions,
             "evicted_blocks": self.evicted_blocks,
             "completion_s": self.completion_s,
             "refused": len(self.refused),

@@ -238,6 +238,7 @@ class _VirtualEngine:
         outcome.tokens_recomputed = stats.tokens["recomputed"]
         outcome.tokens_reused = stats.tokens["reused"]
         outcome.preemptions = {k: v for k, v in stats.preemptions.items() if k != "builtin"}
+        outcome.idle_preemptions = stats.idle_preemptions
         outcome.evicted_blocks = stats.evicted_blocks
         if stats.preemptions["builtin"] and self._settings.policy != _VLLM_ORDER:
             msg = f"vLLM preempted {stats.preemptions['builtin']} requests by itself"

@@ -21,6 +21,7 @@ class CountingMixin(SwappingMixin):
         super().__init__(*args, **kwargs)
         self._tokens = dict.fromkeys(("computed", "reused", "recomputed"), 0)
         self._evictions = {"recompute": 0, "swap": 0, "builtin": 0}
+        self._idle_evictions = 0
         self._evicted_blocks = 0
         self._steps = 0
         self.last_step_tokens = 0
@@ -40,6 +41,7 @@ class CountingMixin(SwappingMixin):
             waiting=self.get_request_counts()[1],
             tokens={**self._tokens, "invalidated": self._invalidated_tokens},
             preemptions=dict(self._evictions),
+            idle_preemptions=self._idle_evictions,
             evicted_blocks=self._evicted_blocks,
             steps=self._steps,
             tenants=self._tenant_stats(),

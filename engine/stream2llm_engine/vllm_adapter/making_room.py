@@ -32,6 +32,7 @@ class RoomMixin(CountingMixin):
             self._touch(request)
             session = self._sessions.get(request_id)
             if session is not None:
+                self._idle_evictions += request_id in self._parked or session.refill
                 session.preemptions += 1
                 session.swaps += swapped
                 session.lookup_due |= lost

@@ -26,6 +26,7 @@ _ONLY_STREAMING = (
     "tokens_invalidated",
     "tokens_recomputed",
     "tokens_reused",
+    "idle_preemptions",
     "evicted_blocks",
 )
 

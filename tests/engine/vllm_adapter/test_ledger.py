@@ -115,6 +115,8 @@ def test_an_idle_session_makes_room_for_an_open_one_where_its_kv_moves_cheaply(
     assert (harness.computed("new") == 299) == makes_room
     assert "idle" in harness.scheduler._parked
     assert (harness.computed("idle") < 399) == makes_room
+    stats = harness.scheduler.stream_stats()
+    assert stats.idle_preemptions == sum(stats.preemptions.values())
     for session in ("idle", "new"):
         harness.finalize(session, tokens(5, seed=2), max_tokens=1)
         harness.run()
@@ -136,7 +138,9 @@ def test_a_session_with_work_gives_way_only_where_moving_costs_next_to_nothing(
     for _ in range(3):
         harness.step()
     assert harness.computed("low") < 479
-    assert (harness.scheduler.stream_stats().preemptions["swap"] > 0) == gives_way
+    stats = harness.scheduler.stream_stats()
+    assert (stats.preemptions["swap"] > 0) == gives_way
+    assert stats.idle_preemptions == 0
     for session in ("low", "high"):
         harness.finalize(session, max_tokens=1)
         harness.run()

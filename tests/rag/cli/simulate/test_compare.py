@@ -52,7 +52,13 @@ def test_the_runs(crawler: dict[str, Any]) -> None:
 
 def test_what_does_not_apply_to_blocking(crawler: dict[str, Any]) -> None:
     blocking, _, srpt = crawler["runs"]
-    for name in ("tokens_computed", "tokens_invalidated", "tokens_recomputed", "evicted_blocks"):
+    for name in (
+        "tokens_computed",
+        "tokens_invalidated",
+        "tokens_recomputed",
+        "idle_preemptions",
+        "evicted_blocks",
+    ):
         assert blocking[name] is None
         assert srpt[name] is not None
     assert srpt["tokens_computed"] > 0
