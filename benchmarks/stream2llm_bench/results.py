@@ -168,6 +168,7 @@ class RunResult(_Model):
         evicted_blocks: KV blocks that became free by eviction.
         peak_memory_mib: Largest resident set of all processes of the system.
         cpu_s: CPU time of all processes of the system during the trace.
+        busy_s: Seconds in which stock vLLM computed; ``None`` for others.
     """
 
     scenario: str
@@ -193,6 +194,7 @@ class RunResult(_Model):
     evicted_blocks: int | None = None
     peak_memory_mib: float
     cpu_s: float
+    busy_s: float | None = None
 
 
 class TrafficResult(_Model):

@@ -80,6 +80,7 @@ def run(of: Scenario, policy: str, seed: int, factor: float, **changes: Any) -> 
         "evicted_blocks": 40 if ours else None,
         "peak_memory_mib": 700.0 + seed,
         "cpu_s": 100.0,
+        "busy_s": 13.2 if policy == "blocking" else None,
     }
     return RunResult(**(values | changes))
 

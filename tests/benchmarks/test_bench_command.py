@@ -61,6 +61,10 @@ def test_every_system_answers_the_same_trace(tmp_path: Path) -> None:
     by_policy = {run.policy: run for run in measured.runs}
     needed = by_policy["blocking"].tokens_computed
     assert needed is not None
+    for policy, told in (("blocking", True), ("streaming_input", False), ("srpt", False)):
+        busy_s = by_policy[policy].busy_s
+        assert (busy_s is not None) == told
+        assert busy_s is None or 0.0 < busy_s < by_policy[policy].completion_s
     # Ours computes every token once; the prefix cache gives both the template they share.
     assert by_policy["srpt"].tokens_computed == pytest.approx(needed, rel=0.05)
     assert len(measured.bounds[0].samples) == 2

@@ -151,7 +151,9 @@ def _summary(
             if query is shown
         ],
     }
-    if after:
+    if "busy_s" in after:
+        summary["busy_s"] = after["busy_s"] - before["busy_s"]
+    if "tokens" in after:
         summary |= _counted(before, after)
     elif ask.system in BASELINES[:2]:
         computed = sum(t.computed_tokens or 0 for _, t in answered)

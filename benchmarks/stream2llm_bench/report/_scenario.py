@@ -16,7 +16,7 @@ from stream2llm_bench.analysis.statistics import POINTS
 from stream2llm_bench.report._markdown import MISSING, estimated, number, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from stream2llm_bench.analysis.groups import RunKey
     from stream2llm_bench.analysis.series import Series
@@ -49,6 +49,7 @@ def scenario_section(results: ResultFile, scenario: Scenario, picture: str) -> s
     parts += [
         "Seconds from the final context to the first token:",
         _first_token(results, scenario, groups),
+        *_speed(results, scenario, groups),
         f"![Share of queries that wait so long]({picture})",
         "Seconds from the query to the first token, retrieval included"
         + (", and between tokens of an answer:" if _has_gaps(groups) else ":"),
@@ -79,6 +80,30 @@ def _traffic(scenario: Scenario, groups: Sequence[RunGroup]) -> str:
         f" {scenario.queries} queries a trace, seeds {', '.join(map(str, seeds)) or MISSING}."
         f" KV pool: {pool}. Answers of {answers}."
     )
+
+
+def _speed(results: ResultFile, scenario: Scenario, groups: Mapping[RunKey, RunGroup]) -> list[str]:
+    """Return how fast the machine was when it was played, where that can be told.
+
+    Answers of several tokens share steps, the more of them there are at once.
+    """
+    drains = {c.seed: c.drain_s for c in results.capacity if c.scenario == scenario.name}
+    slower = [
+        run.busy_s / drains[run.seed]
+        for group in groups.values()
+        if group.key.system == _REFERENCE
+        for run in group.runs
+        if run.busy_s and run.seed in drains
+    ]
+    if not slower or scenario.output_tokens > 1:
+        return []
+    times = ", ".join(f"{ratio:.2f}" for ratio in slower)
+    told = (
+        f"While `{_REFERENCE}` was played, the machine computed its prompts in {times} times the"
+        " seconds that it took when capacity was measured, seed by seed. Times the load, that is"
+        " the load that was really played."
+    )
+    return [told]
 
 
 def _first_token(results: ResultFile, scenario: Scenario, groups: dict[RunKey, RunGroup]) -> str:

@@ -76,6 +76,12 @@ def test_first_tokens_have_intervals_and_ratios(full: tuple[ResultFile, Path, st
     assert line(section(full[2], "crawler-high"), "blocking")[4:] == ["-"] * 3
 
 
+def test_how_fast_the_machine_was(full: tuple[ResultFile, Path, str]) -> None:
+    # The capacity of one seed of one scenario is known.
+    assert "its prompts in 1.10 times the seconds" in section(full[2], "crawler-high")
+    assert "its prompts in" not in section(full[2], "anns-high")
+
+
 def test_what_it_took(full: tuple[ResultFile, Path, str]) -> None:
     took = section(full[2], "crawler-high").split("What it took:")[1]
     cells = line(took, "srpt")

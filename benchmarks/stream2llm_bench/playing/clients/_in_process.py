@@ -11,6 +11,7 @@ import asyncio
 import os
 import queue
 import threading
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,13 @@ class InProcessVllm:
 
     Args:
         arguments: vLLM's ``EngineArgs``.
+
+    Attributes:
+        busy_s: Seconds spent in steps since the start.
     """
 
     def __init__(self, arguments: Any) -> None:
+        self.busy_s = 0.0
         self._arguments = arguments
         self._inbox: queue.Queue[Callable[[Any], None] | None] = queue.Queue()
         self._readers: dict[str, Callable[[Any], object]] = {}
@@ -90,7 +95,10 @@ class InProcessVllm:
         self._started.set_result(None)
         while self._take_calls(engine):
             if engine.has_unfinished_requests():
-                for out in engine.step():
+                began_s = time.perf_counter()
+                outputs = engine.step()
+                self.busy_s += time.perf_counter() - began_s
+                for out in outputs:
                     if (reader := self._readers.get(out.request_id)) is not None:
                         reader(out)
                     if out.finished:

@@ -76,6 +76,12 @@ class StockClient(Client):
         """Empty the prefix cache."""
         await self._engine.reset_prefix_cache()
 
+    async def counters(self) -> dict[str, Any]:
+        """Return the seconds in which vLLM computed, where it runs in this process."""
+        if isinstance(self._engine, InProcessVllm):
+            return {"busy_s": self._engine.busy_s}
+        return {}
+
     async def close(self) -> None:
         """Stop the engine."""
         self._engine.shutdown()
