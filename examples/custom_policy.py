@@ -11,7 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from stream2llm_engine import EngineConfig
-from stream2llm_engine.policies import Policy, RequestView, policy_path
+from stream2llm_engine.policies import (
+    Policy,
+    RequestView,
+    ShortestRemainingPrefill,
+    policy_path,
+)
 from stream2llm_engine.simulator import (
     SimulatedQuery,
     SimulationSettings,
@@ -26,10 +31,11 @@ PAID = frozenset({"tenant-0"})
 
 
 # At the top level of a module, because the engine imports a policy by its path.
-class PaidPlansFirst(Policy):
+class PaidPlansFirst(ShortestRemainingPrefill):
     """Complete prompts before open ones, paid before free, and the shortest first.
 
-    Nothing ages here: while paid prompts keep the engine busy, free ones wait.
+    Nothing ages here: while paid prompts keep the engine busy, free ones wait. How long steps are
+    and who gives up memory stays as it is under ``srpt``.
     """
 
     name = "paid-plans-first"
