@@ -10,6 +10,7 @@ from stream2llm_bench.playing.scenarios import (
     BLOCK_SIZE,
     MAX_MODEL_LEN,
     TOKEN_BUDGET,
+    draft_scenario,
     pool_tokens,
     queries_of,
 )
@@ -116,22 +117,10 @@ class BenchRun:
     def _measured_scenario(self, traffic: Traffic) -> Scenario:
         """Find the rate of arrivals, and the pool that follows from it."""
         qps = traffic.load * self._capacity_qps(traffic, self._plan.seeds[0])
-        scenario = self._draft(traffic, qps)
+        scenario = draft_scenario(traffic, qps)
         scenario = scenario.model_copy(update={"pool_tokens": pool_tokens(scenario)})
         self._save(scenarios=[*self.results.scenarios, scenario])
         return scenario
-
-    def _draft(self, traffic: Traffic, qps: float) -> Scenario:
-        return Scenario(
-            name=traffic.name,
-            workload=traffic.workload,
-            load=traffic.load,
-            qps=qps,
-            pool_tokens=0,
-            pool_share=traffic.pool_share,
-            output_tokens=traffic.output_tokens,
-            queries=traffic.queries,
-        )
 
     def _capacity_qps(self, traffic: Traffic, seed: int) -> float:
         name = traffic.capacity_of or traffic.name
@@ -159,7 +148,7 @@ class BenchRun:
 
     def _ample(self, traffic: Traffic) -> Scenario:
         """Return the traffic with all the memory it may want, at no rate in particular."""
-        ample = self._draft(traffic._replace(pool_share=None), 1.0)
+        ample = draft_scenario(traffic._replace(pool_share=None), 1.0)
         return ample.model_copy(update={"pool_tokens": pool_tokens(ample)})
 
     # -- one step --------------------------------------------------------------------------------

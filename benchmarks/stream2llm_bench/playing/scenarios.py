@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from stream2llm_bench.results import Scenario
 from stream2llm_rag.workloads import AnnsWorkload, CrawlerWorkload, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream2llm_bench.results import Scenario
     from stream2llm_engine.simulator import SimulatedQuery
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Plan",
     "Traffic",
     "all_at_once",
+    "draft_scenario",
     "full_plan",
     "in_vocabulary",
     "pool_tokens",
@@ -177,6 +178,20 @@ def quick_plan() -> Plan:
         for one in _traffic(high=12, low=6, decode=12, update=12, pressure=12)
     )
     return Plan(traffic, seeds=(0,), bound_stride=4)
+
+
+def draft_scenario(traffic: Traffic, qps: float) -> Scenario:
+    """Return the traffic at a rate; the pool, which follows from both, is still to be set."""
+    return Scenario(
+        name=traffic.name,
+        workload=traffic.workload,
+        load=traffic.load,
+        qps=qps,
+        pool_tokens=0,
+        pool_share=traffic.pool_share,
+        output_tokens=traffic.output_tokens,
+        queries=traffic.queries,
+    )
 
 
 def queries_of(

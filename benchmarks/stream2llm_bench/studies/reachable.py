@@ -1,11 +1,12 @@
-"""How much lower than blocking's first tokens can be at all, on the traces of ``stream2llm bench``.
+"""What a machine without the cost of steps would do on the traces of ``stream2llm bench``.
 
     python -m stream2llm_bench.studies.reachable [--seeds 12] [--only crawler-high] [--json OUT]
 
 Simulated, with the prices of the two cores that the benchmark was written on. The idle machine is
 a bound that nobody under load comes near. The *fluid* one is closer to what can be had: it turns
 to another prompt after every few tokens and pays nothing for it, while in all it computes as fast
-as the real one does in full steps. What an order of work gives there, steps can only lose.
+as the real one does in full steps. It shows what an order of work loses to steps, and is no bound
+for other orders.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from stream2llm_bench.playing.scenarios import (
     BLOCK_SIZE,
     TOKEN_BUDGET,
     all_at_once,
+    draft_scenario,
     full_plan,
     pool_tokens,
     queries_of,
 )
-from stream2llm_bench.results import Scenario
 from stream2llm_engine.simulator import SimulationSettings, idle_bound, percentiles, simulate
 from stream2llm_profiles import load_profile
 
@@ -98,16 +99,7 @@ def times_lower(
         settings: The engine.
     """
     order = traffic.systems[0][1]
-    scenario = Scenario(
-        name=traffic.name,
-        workload=traffic.workload,
-        load=traffic.load,
-        qps=1.0,
-        pool_tokens=0,
-        pool_share=traffic.pool_share,
-        output_tokens=traffic.output_tokens,
-        queries=traffic.queries,
-    )
+    scenario = draft_scenario(traffic, 1.0)
     ample = pool_tokens(scenario.model_copy(update={"pool_share": None}))
     settings = replace(settings, pool_tokens=ample)
     blocking = replace(settings, policy="blocking")
