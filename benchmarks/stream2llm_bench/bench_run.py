@@ -89,15 +89,14 @@ class BenchRun:
     def _play_scenario(self, traffic: Traffic) -> None:
         if self._scenario(traffic) is not None and not list(self._missing(traffic)):
             return
-        scenario = self._scenario(traffic) or self._measured_scenario(traffic)
-        specs = {self._spec(scenario, system) for system, _ in (*traffic.systems, (_OURS, None))}
-        self._pool.keep_only({*specs, self._spec(self._ample(traffic), "blocking")})
+        scenario = self._scenario(traffic) or self._sized_scenario(traffic)
+        self._pool.keep_only(self._specs(traffic, scenario))
         # Systems take turns, so that a change of the machine's speed meets all of them.
         for seed in self._plan.seeds:
             missing = [one for one in self._missing(traffic) if one[2] == seed]
             if not missing:
                 continue
-            qps = traffic.load * self._capacity_qps(traffic, seed)
+            qps = traffic.load * self._capacity_qps(traffic, scenario, seed)
             at_seed = scenario.model_copy(update={"qps": qps})
             for order in dict.fromkeys(order for _, order, _ in missing):
                 self._bound(traffic, at_seed, order, seed)
@@ -114,42 +113,53 @@ class BenchRun:
     def _scenario(self, traffic: Traffic) -> Scenario | None:
         return next((s for s in self.results.scenarios if s.name == traffic.name), None)
 
-    def _measured_scenario(self, traffic: Traffic) -> Scenario:
+    def _specs(self, traffic: Traffic, scenario: Scenario) -> set[EngineSpec]:
+        """Return the engines that a scenario needs."""
+        systems = [system for system, _ in traffic.systems]
+        return {self._spec(scenario, system) for system in (*systems, _OURS, "blocking")}
+
+    def _sized_scenario(self, traffic: Traffic) -> Scenario:
         """Find the rate of arrivals, and the pool that follows from it."""
-        qps = traffic.load * self._capacity_qps(traffic, self._plan.seeds[0])
-        scenario = draft_scenario(traffic, qps)
+        ample = draft_scenario(traffic._replace(pool_share=None), 1.0)
+        ample = ample.model_copy(update={"pool_tokens": pool_tokens(ample)})
+        seed = self._plan.seeds[0]
+        self._pool.keep_only(self._specs(traffic, ample))
+        if traffic.pool_share is None:
+            capacity_qps = self._capacity_qps(traffic, ample, seed)
+        else:
+            # The working set follows from the rate; capacity is measured with its share of it.
+            prompts = ample.model_copy(update={"pool_share": traffic.pool_share})
+            capacity_qps = self._drain(traffic, prompts, seed).qps
+        scenario = draft_scenario(traffic, traffic.load * capacity_qps)
         scenario = scenario.model_copy(update={"pool_tokens": pool_tokens(scenario)})
         self._save(scenarios=[*self.results.scenarios, scenario])
         return scenario
 
-    def _capacity_qps(self, traffic: Traffic, seed: int) -> float:
+    def _capacity_qps(self, traffic: Traffic, scenario: Scenario, seed: int) -> float:
         name = traffic.capacity_of or traffic.name
         for capacity in self.results.capacity:
             if (capacity.scenario, capacity.seed) == (name, seed):
                 return capacity.qps
-        ample = self._ample(traffic)
-        pressed = ample.model_copy(update={"pool_share": traffic.pool_share})
+        capacity = self._drain(traffic, scenario, seed)
+        self._save(capacity=[*self.results.capacity, capacity])
+        return capacity.qps
+
+    def _drain(self, traffic: Traffic, scenario: Scenario, seed: int) -> Capacity:
+        """Give blocking all prompts of a trace at once."""
         order = traffic.systems[0][1]
-        ask = Ask(do="drain", scenario=pressed, system="blocking", order=order, seed=seed)
         self._meter.describe(f"{traffic.name}: capacity of blocking, seed {seed}")
-        done = self._ask(ample, ask)
-        tokens = sum(len(query.final_prompt()) for query in self._queries(pressed, seed, order))
-        capacity = Capacity(
-            scenario=name,
+        ask = Ask(do="drain", scenario=scenario, system="blocking", order=order, seed=seed)
+        done = self._ask(scenario, ask)
+        self._meter.finish(capacity_estimate_s(traffic))
+        tokens = sum(len(query.final_prompt()) for query in self._queries(scenario, seed, order))
+        return Capacity(
+            scenario=traffic.capacity_of or traffic.name,
             seed=seed,
             queries=traffic.queries,
             tokens=tokens,
             drain_s=done["completion_s"],
             qps=traffic.queries / done["completion_s"],
         )
-        self._save(capacity=[*self.results.capacity, capacity])
-        self._meter.finish(capacity_estimate_s(traffic))
-        return capacity.qps
-
-    def _ample(self, traffic: Traffic) -> Scenario:
-        """Return the traffic with all the memory it may want, at no rate in particular."""
-        ample = draft_scenario(traffic._replace(pool_share=None), 1.0)
-        return ample.model_copy(update={"pool_tokens": pool_tokens(ample)})
 
     # -- one step --------------------------------------------------------------------------------
 

@@ -36,8 +36,9 @@ def plan_estimate_s(plan: Plan) -> float:
     }
     seconds = _START_S * len(engines)
     for traffic in plan.traffic:
-        if not traffic.capacity_of:
-            seconds += len(plan.seeds) * capacity_estimate_s(traffic)
+        # A pool that is a share of the working set takes a rate to be sized.
+        drains = (0 if traffic.capacity_of else len(plan.seeds)) + (traffic.pool_share is not None)
+        seconds += drains * capacity_estimate_s(traffic)
         orders = {order for _, order in traffic.systems}
         stride = plan.stride_of(traffic)
         seconds += len(orders) * len(plan.seeds) * bound_estimate_s(traffic, stride)

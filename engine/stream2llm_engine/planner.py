@@ -18,7 +18,7 @@ from stream2llm_engine.eviction import EvictionSearch, VictimLedger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["BlockLedger", "StepPlan", "plan_step"]
+__all__ = ["BlockLedger", "StepLimits", "StepPlan", "plan_step"]
 
 
 class BlockLedger(VictimLedger, Protocol):
@@ -99,21 +99,11 @@ class StepPlan:
     restores: list[str] = field(default_factory=list)
 
 
-def plan_step(
-    ranked: Sequence[str],
-    ledger: BlockLedger,
-    *,
-    token_budget: int,
-    slots: int,
-    open_budget: Callable[[int, int], int] | None = None,
-    added_budget: Callable[[int, int, int], int] | None = None,
-    answer_step_s: float | None = None,
-) -> StepPlan:
-    """Plan one step.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """What one step may do at most.
 
-    Args:
-        ranked: Ids of the requests with something to compute, best first.
-        ledger: Requests and the KV pool.
+    Attributes:
         token_budget: Tokens the step may compute.
         slots: Requests the model runner can hold.
         open_budget: Gives the tokens that open sessions may compute in all, from the tokens that
@@ -123,18 +113,34 @@ def plan_step(
             budget left.
         answer_step_s: Seconds that prompts may add to a step that serves running answers; default:
             no limit.
+    """
+
+    token_budget: int
+    slots: int
+    open_budget: Callable[[int, int], int] | None = None
+    added_budget: Callable[[int, int, int], int] | None = None
+    answer_step_s: float | None = None
+
+
+def plan_step(ranked: Sequence[str], ledger: BlockLedger, limits: StepLimits) -> StepPlan:
+    """Plan one step.
+
+    Args:
+        ranked: Ids of the requests with something to compute, best first.
+        ledger: Requests and the KV pool.
+        limits: What the step may do at most.
 
     Returns:
         The plan; its grants fit once the victims have given up their blocks.
     """
-    walk = _Walk(ledger, token_budget, slots)
-    walk.start_with(*ledger.undisputed(ranked, token_budget, slots))
+    walk = _Walk(ledger, limits.token_budget, limits.slots)
+    walk.start_with(*ledger.undisputed(ranked, limits.token_budget, limits.slots))
     in_bulk, refused = walk.size, False
     if in_bulk:
-        walk.seconds = answer_step_s
+        walk.seconds = limits.answer_step_s
     final_tokens = 0
     open_left: int | None = None
-    finals = _FinalTokens(ranked, ledger, in_bulk, added_budget)
+    finals = _FinalTokens(ranked, ledger, in_bulk, limits.added_budget)
     for request_id in islice(ranked, len(walk.plan.grants), None):
         if walk.exhausted:
             break
@@ -152,20 +158,12 @@ def plan_step(
             continue
         if open_left is None:
             left = walk.token_budget
-            open_left = left if open_budget is None else open_budget(final_tokens, left)
+            open_left = limits.open_budget(final_tokens, left) if limits.open_budget else left
         if open_left > 0:
             tokens = min(ledger.wanted_tokens(request_id), open_left)
             open_left -= walk.grant(request_id, tokens)
     if refused and walk.size == in_bulk and ledger.waive():
-        return plan_step(
-            ranked,
-            ledger,
-            token_budget=token_budget,
-            slots=slots,
-            open_budget=open_budget,
-            added_budget=added_budget,
-            answer_step_s=answer_step_s,
-        )
+        return plan_step(ranked, ledger, limits)
     if open_left and not final_tokens and not in_bulk:
         walk.fill_with_unsettled(ranked, open_left)
     return walk.finished()

@@ -83,12 +83,13 @@ class FakePool:
         }
 
 
-def measure(tmp_path: Path, pool: FakePool, results: ResultFile | None = None) -> ResultFile:
+def measure(
+    tmp_path: Path, pool: FakePool, results: ResultFile | None = None, plan: Plan = PLAN
+) -> ResultFile:
     path = tmp_path / "results.json"
-    with Meter(Console(quiet=True), plan_estimate_s(PLAN)) as meter:
-        run = BenchRun(
-            PLAN, MACHINE, results or ResultFile(command="test"), path, meter, cast("Any", pool)
-        )
+    results = results or ResultFile(command="test")
+    with Meter(Console(quiet=True), plan_estimate_s(plan)) as meter:
+        run = BenchRun(plan, MACHINE, results, path, meter, cast("Any", pool))
         run.run()
     assert load_results(path) == run.results
     return run.results
@@ -123,6 +124,26 @@ def test_rates_follow_from_what_blocking_answers_right_before(tmp_path: Path) ->
     asked = [(do, seed) for do, name, _, seed in pool.asked if name == "high"]
     for seed in (0, 1):
         assert asked.index(("drain", seed)) + 1 == asked.index(("bound", seed))
+
+
+def test_capacity_is_measured_with_the_pool_that_is_played_with(tmp_path: Path) -> None:
+    systems = (("blocking", None), ("srpt", None))
+    pressed = Traffic("pressed", "crawler", 0.8, 6, systems, pool_share=0.2)
+    pool = FakePool()
+    results = measure(tmp_path, pool, plan=Plan((pressed,), seeds=(0, 1), bound_stride=2))
+    sized, *drained = [
+        spec.size.pool_bytes
+        for spec, asked in zip(pool.specs, pool.asked, strict=True)
+        if asked[0] == "drain"
+    ]
+    (played,) = {
+        spec.size.pool_bytes
+        for spec, asked in zip(pool.specs, pool.asked, strict=True)
+        if asked[0] == "play"
+    }
+    assert drained == [played, played]
+    assert sized > 10 * played
+    assert [c.seed for c in results.capacity] == [0, 1]
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:

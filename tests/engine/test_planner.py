@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream2llm_engine.planner import StepPlan, plan_step
+from stream2llm_engine.planner import StepLimits, StepPlan, plan_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,15 +106,14 @@ def plan(
     added_budget: Callable[[int, int, int], int] | None = None,
     answer_step_s: float | None = None,
 ) -> StepPlan:
-    return plan_step(
-        list(ranked),
-        pool,
+    limits = StepLimits(
         token_budget=budget,
         slots=slots,
         open_budget=open_budget,
         added_budget=added_budget,
         answer_step_s=answer_step_s,
     )
+    return plan_step(list(ranked), pool, limits)
 
 
 def test_grants_follow_the_ranking_until_the_budget_ends() -> None:

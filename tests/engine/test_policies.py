@@ -92,6 +92,12 @@ def test_srpt_goes_by_remaining_prefill_then_by_expected_completion() -> None:
     ) == ["short", "long", "near", "far"]
 
 
+def test_srpt_computes_the_longer_of_two_open_prompts_earlier() -> None:
+    long = view("long", expected=50, remaining_s=2.0)
+    assert ranked("srpt", view("short", expected=45, remaining_s=0.1), long) == ["long", "short"]
+    assert ranked("srpt", view("due", expected=5, remaining_s=0.1), long) == ["due", "long"]
+
+
 @given(
     remaining=st.floats(0, 10),
     other=st.floats(0, 10),

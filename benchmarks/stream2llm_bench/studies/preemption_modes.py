@@ -10,14 +10,12 @@ the better pure mode.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream2llm_bench.environment import command_line, environment
+from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_bench.studies.paper_runs import Traffic, paper_queries, paper_settings
 from stream2llm_engine.simulator import simulate
 from stream2llm_profiles import load_profile
@@ -119,7 +117,7 @@ def main() -> None:
     """Run all cases and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     arguments = parser.parse_args()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     medians: list[float] = []
@@ -136,12 +134,7 @@ def main() -> None:
         f"worst {max(medians):.2f} (target {TARGET_EACH}),"
         f" geometric mean {mean:.2f} (target {TARGET_MEAN})"
     )
-    if arguments.json:
-        report |= {
-            "command": command_line("stream2llm_bench.studies.preemption_modes"),
-            "environment": environment(),
-        }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_figures(arguments.json, "preemption_modes", report)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stream2llm_bench.environment import command_line, environment
 from stream2llm_bench.playing.clients import EngineSize, StreamClient
 from stream2llm_bench.playing.machine import Machine, random_machine
 from stream2llm_bench.playing.player import play
 from stream2llm_bench.playing.scenarios import BLOCK_SIZE, in_vocabulary, resident_tokens
 from stream2llm_bench.results import percentiles
+from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_rag.workloads import CrawlerWorkload
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--queries", type=int, default=90)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     arguments = parser.parse_args()
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as directory:
@@ -115,13 +115,7 @@ def main() -> None:
         p99 = statistics.median(r["ttft_from_final_s"]["p99"] for r in mine)
         done = statistics.median(r["completion_s"] for r in mine)
         print(f"{mode:9}  P99 {p99:.3f} s  completion {done:.1f} s  (medians)")
-    if arguments.json:
-        report = {
-            "runs": runs,
-            "command": command_line("stream2llm_bench.studies.preemption_on_engine"),
-            "environment": environment(),
-        }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_figures(arguments.json, "preemption_on_engine", {"runs": runs})
 
 
 if __name__ == "__main__":

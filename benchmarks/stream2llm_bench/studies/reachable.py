@@ -12,14 +12,11 @@ for other orders.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from statistics import geometric_mean, median
 from typing import TYPE_CHECKING, Any
 
-from stream2llm_bench.environment import command_line, environment
 from stream2llm_bench.playing.scenarios import (
     BLOCK_SIZE,
     TOKEN_BUDGET,
@@ -29,6 +26,7 @@ from stream2llm_bench.playing.scenarios import (
     pool_tokens,
     queries_of,
 )
+from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_engine.simulator import SimulationSettings, idle_bound, percentiles, simulate
 from stream2llm_profiles import load_profile
 
@@ -140,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=12, help="how many traces")
     parser.add_argument("--only", default=",".join(_SCENARIOS))
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     arguments = parser.parse_args()
     settings = real(load_profile(PROFILE))
     wanted = arguments.only.split(",")
@@ -150,12 +148,7 @@ def main() -> None:
             found = [times_lower(traffic, seed, settings) for seed in range(arguments.seeds)]
             report[traffic.name] = found
             _print(traffic.name, found)
-    if arguments.json:
-        report |= {
-            "command": command_line("stream2llm_bench.studies.reachable"),
-            "environment": environment(),
-        }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_figures(arguments.json, "reachable", report)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ is what Stream2LLM reports for its scheduler: sorting the queue and walking it a
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from stream2llm_bench.environment import environment
+from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_engine.policies import policy_names
 from stream2llm_engine.vllm_adapter.modelless import (
     build_scheduler,
@@ -125,7 +122,7 @@ def rank_and_feasibility(policy: str, queue: int, steps: int) -> dict[str, Any]:
 def main() -> None:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     parser.add_argument("--steps", type=int, default=300)
     arguments = parser.parse_args()
     ranking = [
@@ -146,14 +143,8 @@ def main() -> None:
             f"schedule()  {row['policy']:5} {row['answers']:4} answers {row['parked']:5} parked  "
             f"ours {row['ours_us']:6.0f} us  stock {row['stock_us']:6.0f} us  x{row['ratio']:.2f}"
         )
-    if arguments.json:
-        results = {
-            "rank_and_feasibility": ranking,
-            "schedule": steps,
-            "environment": environment(),
-            "command": " ".join(sys.argv),
-        }
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    figures = {"rank_and_feasibility": ranking, "schedule": steps}
+    write_figures(arguments.json, "scheduler_step", figures)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,14 @@ that the system has not handed out yet.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from stream2llm_bench.environment import command_line, environment
+from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_engine.swap_space import SwapSpace
 from stream2llm_engine.vllm_adapter.block_copies import BlockCopier
 
@@ -151,7 +149,7 @@ def measure(shape: Shape, pattern: str, repeats: int) -> dict[str, Any]:
 def main() -> None:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     parser.add_argument("--repeats", type=int, default=21)
     arguments = parser.parse_args()
     rows = [measure(shape, pattern, arguments.repeats) for shape in SHAPES for pattern in _PATTERNS]
@@ -163,13 +161,7 @@ def main() -> None:
             f"in {row['in_gb_s']:5.2f} GB/s = {row['in_ratio']:.2f} x plain"
             f" {row['plain_in_gb_s']:5.2f}  first out {row['first_out_gb_s']:5.2f} GB/s"
         )
-    if arguments.json:
-        results = {
-            "runs": rows,
-            "environment": environment(),
-            "command": command_line("stream2llm_bench.studies.swap_bandwidth"),
-        }
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    write_figures(arguments.json, "swap_bandwidth", {"runs": rows})
 
 
 if __name__ == "__main__":

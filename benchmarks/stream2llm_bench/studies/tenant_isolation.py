@@ -10,13 +10,11 @@ from final context to first token of the nine, at the same times and with the sa
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stream2llm_bench.environment import command_line, environment
+from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_bench.studies.paper_runs import PROFILES, paper_settings
 from stream2llm_engine.simulator import percentiles, simulate
 from stream2llm_profiles import load_profile
@@ -92,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--policies", default="srpt")
     parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     arguments = parser.parse_args()
     profile = load_profile(PROFILES["H200"])
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
@@ -102,12 +100,7 @@ def main() -> None:
         results = [compare(seed, settings, seconds=arguments.seconds) for seed in seeds]
         report["runs"][policy] = results
         _print(results, policy)
-    if arguments.json:
-        report |= {
-            "command": command_line("stream2llm_bench.studies.tenant_isolation"),
-            "environment": environment(),
-        }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_figures(arguments.json, "tenant_isolation", report)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ class ShortestRemainingPrefill(Policy):
     less than ``R / AGING`` seconds after it, whatever the load.
 
     Open sessions go by the time at which their prompt is expected to be complete (earliest deadline
-    first), in steps that serve no finalized prompt; beside running answers, a short step's worth.
+    first), less ``LEAD`` times the prefill that is left: what is left of the longest prompts when
+    they are final makes the longest waits. They compute in steps that serve no finalized prompt;
+    beside running answers, a short step's worth.
 
     A prompt that a step completes waits for all that is added to the step. So finalized prompts are
     added only as far as the steps that this saves to everyone behind are worth the wait.
@@ -38,20 +40,23 @@ class ShortestRemainingPrefill(Policy):
     prices_victims = True
     holds_back_unsettled = True
     AGING = 0.1
+    # How much earlier an open prompt falls due for each second of prefill that it lacks. More than
+    # 1, because under load it gets a small share of the machine's time until it is final.
+    LEAD = 16.0
     # Longest step, in seconds, that open sessions may make while no finalized prompt waits: one
     # that arrives meanwhile waits for it, as does the next token of a running answer.
     OPEN_STEP_S = 0.03
     # Share of their work that such a step computes at least, while that saves much of what every
     # step costs: up to so many times the tokens that could be computed for it. Fewer steps are then
     # worth more to everyone who will be final soon than a short wait is to one.
-    BACKLOG_SHARE = 0.1
+    BACKLOG_SHARE = 0.2
     MOST_OVERHEADS = 4.0
 
     def key(self, request: RequestView) -> tuple[float, ...]:
-        """Return ``(open?, aged remaining prefill or expected completion)``."""
+        """Return ``(open?, aged remaining prefill, or when to be served at the latest)``."""
         if request.finalized:
             return (0.0, request.remaining_s + self.AGING * request.last_event_s)
-        return (1.0, request.expected_final_s)
+        return (1.0, request.expected_final_s - self.LEAD * request.remaining_s)
 
     def added_token_budget(
         self, finishing: int, waiting: int, token_budget: int, cost: CostModel

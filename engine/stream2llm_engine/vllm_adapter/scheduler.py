@@ -19,7 +19,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import RequestStatus
 
 from stream2llm_engine.cost_model import CostModel
-from stream2llm_engine.planner import StepPlan, plan_step
+from stream2llm_engine.planner import StepLimits, StepPlan, plan_step
 from stream2llm_engine.policies import resolve_policy
 from stream2llm_engine.vllm_adapter.ledger import StepLedger
 from stream2llm_engine.vllm_adapter.making_room import RoomMixin
@@ -152,9 +152,7 @@ class StreamSchedulerMixin(RoomMixin):
             ranked += (i for i in self._backlog if not swap.is_restoring(i))
         ranked.sort(key=self._keys.__getitem__)
         ranked = self._take_turns(ranked)
-        return plan_step(
-            ranked,
-            StepLedger(self, now_s),
+        limits = StepLimits(
             token_budget=self.max_num_scheduled_tokens,
             # vLLM stops admitting at its own limit; a plan beyond it would evict for nothing.
             slots=min(self.max_num_active_reqs, self.max_num_running_reqs),
@@ -162,6 +160,7 @@ class StreamSchedulerMixin(RoomMixin):
             added_budget=self._added_budget,
             answer_step_s=self._cost.prefill_s(self.max_num_scheduled_tokens),
         )
+        return plan_step(ranked, StepLedger(self, now_s), limits)
 
     def _account(self, output: SchedulerOutput, before: dict[str, int]) -> None:
         """Count the step, and park the sessions it catches up."""

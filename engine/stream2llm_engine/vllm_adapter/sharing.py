@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from stream2llm_engine.cost_model import TILE_TOKENS
 from stream2llm_engine.fairness import FairShare
 from stream2llm_engine.outputs import TenantStats
 from stream2llm_engine.vllm_adapter.ranking import DECODING, RankingMixin
@@ -122,11 +123,19 @@ class SharingMixin(RankingMixin):
         return ranked[:answers] + self._shares.merge(waiting, tenants.__getitem__, group, cost)
 
     def _open_budget(self, final_tokens: int, token_budget: int) -> int:
-        """Return how many tokens open sessions may compute in a step."""
+        """Return how many tokens open sessions may compute in a step.
+
+        Where they have more to compute than that, the step is made of whole tiles.
+        """
         if self._yields:
             return token_budget
         open_tokens = self._open_tokens.total
-        return self._policy.open_token_budget(final_tokens, open_tokens, token_budget, self._cost)
+        budget = self._policy.open_token_budget(final_tokens, open_tokens, token_budget, self._cost)
+        if budget >= min(open_tokens, token_budget):
+            return budget
+        used = self.max_num_scheduled_tokens - token_budget
+        in_tiles = budget - (used + budget) % TILE_TOKENS
+        return in_tiles if 2 * in_tiles >= budget else budget
 
     def _added_budget(self, finishing: int, waiting: int, token_budget: int) -> int:
         """Return how many tokens finalized prompts may add to a step that completes others."""

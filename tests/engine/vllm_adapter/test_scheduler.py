@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from vllm.v1.core.sched.interface import PauseState
 
+from stream2llm_engine.cost_model import TILE_TOKENS
 from stream2llm_engine.wire import OperationKind
-from tests.engine.harness import BLOCK_SIZE, SchedulerHarness
+from stream2llm_profiles import PrefillCost
+from tests.engine.harness import BLOCK_SIZE, STEEP, SchedulerHarness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -346,3 +348,16 @@ def test_a_paused_engine_keeps_parked_sessions(harness: SchedulerHarness) -> Non
         harness.finalize(name)
     harness.run()
     harness.check_drained()
+
+
+def test_steps_of_open_sessions_are_whole_tiles_unless_that_takes_another_step() -> None:
+    # 30 ms are 75 tokens.
+    prices = PrefillCost(step_overhead_s=0.0, token_s=4e-4, token_context_s=0.0)
+    profile = STEEP.model_copy(update={"prefill": prices})
+    harness = SchedulerHarness(policy="srpt", profile=profile)
+    harness.open_session("long", tokens(200))
+    assert [harness.step()["long"] for _ in range(3)] == [TILE_TOKENS, TILE_TOKENS, 71]
+    harness.ordinary("answer", tokens(16, seed=1), max_tokens=30)
+    harness.step()
+    harness.open_session("beside", tokens(200, seed=2))
+    assert harness.step() == {"answer": 1, "beside": TILE_TOKENS - 1}
