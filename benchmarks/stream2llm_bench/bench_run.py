@@ -32,7 +32,6 @@ from stream2llm_bench.step_estimates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from stream2llm_bench.playing.machine import Machine
@@ -87,12 +86,12 @@ class BenchRun:
     # -- one scenario ----------------------------------------------------------------------------
 
     def _play_scenario(self, traffic: Traffic) -> None:
-        if self._scenario(traffic) is not None and not list(self._missing(traffic)):
+        if self._scenario(traffic) is not None and not self._missing(traffic):
             return
         scenario = self._scenario(traffic) or self._sized_scenario(traffic)
         self._pool.keep_only(self._specs(traffic, scenario))
         # Systems take turns, so that a change of the machine's speed meets all of them.
-        for seed in self._plan.seeds:
+        for seed in self._plan.seeds_of(traffic):
             missing = [one for one in self._missing(traffic) if one[2] == seed]
             if not missing:
                 continue
@@ -103,12 +102,11 @@ class BenchRun:
             for system, order, _ in missing:
                 self._play(at_seed, system, order, seed)
 
-    def _missing(self, traffic: Traffic) -> Iterator[tuple[str, Any, int]]:
+    def _missing(self, traffic: Traffic) -> list[tuple[str, Any, int]]:
         done = {(r.scenario, r.policy, r.order, r.seed) for r in self.results.runs}
-        for system, order in traffic.systems:
-            for seed in self._plan.seeds_of(traffic, system):
-                if (traffic.name, system, order, seed) not in done:
-                    yield system, order, seed
+        return [
+            trace for trace in self._plan.traces_of(traffic) if (traffic.name, *trace) not in done
+        ]
 
     def _scenario(self, traffic: Traffic) -> Scenario | None:
         return next((s for s in self.results.scenarios if s.name == traffic.name), None)

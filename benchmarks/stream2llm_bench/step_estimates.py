@@ -36,12 +36,12 @@ def plan_estimate_s(plan: Plan) -> float:
     }
     seconds = _START_S * len(engines)
     for traffic in plan.traffic:
+        seeds = plan.seeds_of(traffic)
         # A pool that is a share of the working set takes a rate to be sized.
-        drains = (0 if traffic.capacity_of else len(plan.seeds)) + (traffic.pool_share is not None)
+        drains = (0 if traffic.capacity_of else len(seeds)) + (traffic.pool_share is not None)
         seconds += drains * capacity_estimate_s(traffic)
         orders = {order for _, order in traffic.systems}
         stride = plan.stride_of(traffic)
-        seconds += len(orders) * len(plan.seeds) * bound_estimate_s(traffic, stride)
-        traces = sum(len(plan.seeds_of(traffic, system)) for system, _ in traffic.systems)
-        seconds += traces * play_estimate_s(traffic.queries, traffic.load)
+        seconds += len(orders) * len(seeds) * bound_estimate_s(traffic, stride)
+        seconds += len(plan.traces_of(traffic)) * play_estimate_s(traffic.queries, traffic.load)
     return seconds

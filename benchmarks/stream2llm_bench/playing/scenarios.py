@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_SIZE",
     "MAX_MODEL_LEN",
-    "POLICIES",
     "TOKEN_BUDGET",
     "Plan",
     "Traffic",
@@ -42,7 +41,6 @@ __all__ = [
 BLOCK_SIZE = 32
 MAX_MODEL_LEN = 6144
 TOKEN_BUDGET = 192
-POLICIES = ("srpt", "fcfs", "lcas", "mcps")
 _TOKEN_SCALE = 1 / 12
 # A pool for a fifth of the working set still has to hold the longest prompt.
 _PRESSURE_CAP_TOKENS = 2048
@@ -50,6 +48,7 @@ _POOL_TOKENS = 262_144
 _HIGH, _LOW = 0.78, 0.2
 
 WorkloadName = Literal["crawler", "anns"]
+Order = Literal["stable", "rank"]
 
 
 class Traffic(NamedTuple):
@@ -63,7 +62,8 @@ class Traffic(NamedTuple):
         systems: Who gets it, with the order of documents: baselines and policies.
         output_tokens: Tokens of every answer.
         pool_share: The pool as a share of the working set; ``None``: ample.
-        once: Systems that get only the first seed.
+        once: Those of the systems that get only the first seed.
+        more_seeds: Seeds beyond the plan's: the longest waits differ most from trace to trace.
         capacity_of: The scenario whose prompts tell the capacity; empty: this one's.
     """
 
@@ -71,10 +71,11 @@ class Traffic(NamedTuple):
     workload: WorkloadName
     load: float
     queries: int
-    systems: tuple[tuple[str, Literal["stable", "rank"] | None], ...]
+    systems: tuple[tuple[str, Order | None], ...]
     output_tokens: int = 1
     pool_share: float | None = None
-    once: tuple[str, ...] = ()
+    once: tuple[tuple[str, Order | None], ...] = ()
+    more_seeds: tuple[int, ...] = ()
     capacity_of: str = ""
 
 
@@ -95,9 +96,18 @@ class Plan(NamedTuple):
         """Return every how many queries of a scenario the idle machine is asked for."""
         return 1 if traffic.load <= _LOW else self.bound_stride
 
-    def seeds_of(self, traffic: Traffic, system: str) -> tuple[int, ...]:
-        """Return the seeds that a system gets in a scenario."""
-        return self.seeds[:1] if system in traffic.once else self.seeds
+    def seeds_of(self, traffic: Traffic) -> tuple[int, ...]:
+        """Return the seeds of a scenario."""
+        return (*self.seeds, *traffic.more_seeds)
+
+    def traces_of(self, traffic: Traffic) -> list[tuple[str, Order | None, int]]:
+        """Return who plays what in a scenario: system, order of documents, seed."""
+        return [
+            (system, order, seed)
+            for system, order in traffic.systems
+            for seed in self.seeds_of(traffic)
+            if seed == self.seeds[0] or (system, order) not in traffic.once
+        ]
 
 
 def _plain(*systems: str) -> tuple[tuple[str, None], ...]:
@@ -105,10 +115,17 @@ def _plain(*systems: str) -> tuple[tuple[str, None], ...]:
 
 
 def _traffic(
-    *, high: int, low: int, decode: int, update: int, pressure: int
+    *,
+    high: int,
+    low: int,
+    decode: int,
+    update: int,
+    pressure: int,
+    more_seeds: tuple[int, ...] = (),
 ) -> tuple[Traffic, ...]:
     """Return the scenarios with that many queries in each."""
-    everyone = _plain("blocking", "warmup", "streaming_input", *POLICIES)
+    # Who is compared with whom plays right after it, before the machine's speed changes much.
+    everyone = _plain("blocking", "srpt", "warmup", "streaming_input", "fcfs", "lcas", "mcps")
     return (
         Traffic(
             "crawler-high",
@@ -116,7 +133,8 @@ def _traffic(
             _HIGH,
             high,
             everyone,
-            once=("streaming_input", "fcfs", "lcas", "mcps"),
+            once=_plain("streaming_input", "fcfs", "lcas", "mcps"),
+            more_seeds=more_seeds,
         ),
         Traffic(
             "crawler-low",
@@ -141,26 +159,27 @@ def _traffic(
             update,
             (
                 ("blocking", "stable"),
-                ("warmup", "stable"),
                 ("srpt", "stable"),
+                ("warmup", "stable"),
                 ("srpt", "rank"),
             ),
+            once=(("warmup", "stable"), ("srpt", "rank")),
         ),
         Traffic(
             "crawler-pressure",
             "crawler",
             _HIGH,
             pressure,
-            _plain("blocking", "warmup", "streaming_input", "srpt"),
+            _plain("blocking", "srpt", "warmup", "streaming_input"),
             pool_share=0.2,
-            once=("streaming_input",),
+            once=_plain("streaming_input"),
         ),
     )
 
 
 def full_plan() -> Plan:
     """Return what a full run measures."""
-    traffic = _traffic(high=70, low=12, decode=40, update=40, pressure=50)
+    traffic = _traffic(high=70, low=12, decode=40, update=40, pressure=50, more_seeds=(3,))
     return Plan(traffic, seeds=(0, 1, 2), bound_stride=4)
 
 
@@ -195,7 +214,7 @@ def draft_scenario(traffic: Traffic, qps: float) -> Scenario:
 
 
 def queries_of(
-    scenario: Scenario, seed: int, order: Literal["stable", "rank"] | None, vocabulary: int
+    scenario: Scenario, seed: int, order: Order | None, vocabulary: int
 ) -> list[SimulatedQuery]:
     """Return the trace of a scenario in token ids of the model.
 
@@ -254,7 +273,7 @@ def in_vocabulary(query: SimulatedQuery, vocabulary: int) -> SimulatedQuery:
     )
 
 
-def _workload(scenario: Scenario, order: Literal["stable", "rank"] | None) -> Workload:
+def _workload(scenario: Scenario, order: Order | None) -> Workload:
     pressed = scenario.pool_share is not None
     shape = AnnsWorkload if scenario.workload == "anns" else CrawlerWorkload
     published = shape.model_fields["prompt_tokens_median"].default

