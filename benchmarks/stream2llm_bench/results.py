@@ -63,8 +63,8 @@ class Scenario(_Model):
         name: Unique within a result file.
         workload: Whether prompts are appended to or replaced.
         load: Share of blocking's capacity that arrives, for example 0.78.
-        qps: Arrivals a second of the first seed, which follow from it; every seed has a capacity,
-            and so a rate, of its own.
+        qps: Arrivals a second of the first seed, which follow from it, or those that a small pool
+            was sized for; every seed has a capacity, and so a rate, of its own.
         pool_tokens: Tokens that the KV pool holds.
         pool_share: The pool as a share of the working set of all open sessions, where it is small
             on purpose; ``None`` where it is ample.

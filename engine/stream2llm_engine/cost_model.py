@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TILE_TOKENS", "CostModel"]
 
-# Matrix kernels compute tiles of so many tokens; on two cores 65 take a quarter longer than 64.
+# Matrix kernels compute whole tiles: a step that begins another one pays for all of it.
 TILE_TOKENS = 64
 
 # A mid-sized model on one GPU; replaced by what the first steps show.
