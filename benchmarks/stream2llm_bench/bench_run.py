@@ -8,8 +8,6 @@ from stream2llm_bench.measuring_process import MeasurementError
 from stream2llm_bench.playing.clients import EngineSize
 from stream2llm_bench.playing.scenarios import (
     BLOCK_SIZE,
-    MAX_MODEL_LEN,
-    TOKEN_BUDGET,
     draft_scenario,
     pool_tokens,
     queries_of,
@@ -247,8 +245,9 @@ class BenchRun:
             * self._machine.kv_bytes_per_token,
             block_size=BLOCK_SIZE,
             # vLLM wants room for one sequence of that length.
-            max_model_len=min(MAX_MODEL_LEN, scenario.pool_tokens),
-            token_budget=TOKEN_BUDGET,
+            max_model_len=min(self._machine.max_model_len, scenario.pool_tokens),
+            token_budget=self._machine.token_budget,
+            more=self._machine.engine_arguments,
         )
         common = {"size": size, "vocabulary": self._machine.vocabulary}
         if system == "streaming_input":

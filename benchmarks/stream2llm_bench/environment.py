@@ -27,8 +27,18 @@ def environment() -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
             "architecture": platform.machine(),
             "cpus": os.cpu_count(),
+            **_accelerator(),
         },
     }
+
+
+def _accelerator() -> dict[str, str]:
+    """Return the GPU, where there is one."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def command_line(module: str) -> str:

@@ -70,6 +70,7 @@ class Scenario(_Model):
             on purpose; ``None`` where it is ample.
         output_tokens: Tokens of every answer.
         queries: Queries of the trace.
+        token_scale: Prompt tokens as a share of the published ones.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Scenario(_Model):
     pool_share: float | None = None
     output_tokens: int = 1
     queries: int
+    token_scale: float = 1 / 12
 
 
 class Capacity(_Model):

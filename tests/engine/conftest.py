@@ -37,6 +37,7 @@ def small_engine_config(
         vllm={
             "dtype": "float32",
             "enforce_eager": True,
+            "block_size": 32,
             "max_model_len": MAX_MODEL_LEN,
             "max_num_batched_tokens": 256,
             "max_num_seqs": 16,

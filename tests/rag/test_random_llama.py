@@ -3,7 +3,7 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer
 
 from stream2llm_rag.cli._profile._target import target
-from stream2llm_rag.random_llama import save_random_llama
+from stream2llm_rag.random_llama import random_llama_arguments, save_random_llama
 
 
 def test_the_model_is_of_its_size(tmp_path: Path) -> None:
@@ -16,6 +16,17 @@ def test_the_model_is_of_its_size(tmp_path: Path) -> None:
     assert 60e6 < (tmp_path / "model.safetensors").stat().st_size < 64e6
 
 
+def test_a_large_one_has_a_shape_and_no_weights(tmp_path: Path) -> None:
+    label = save_random_llama("8b", tmp_path)
+    assert "8030 M parameters" in label
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.architectures, config.vocab_size) == (["LlamaForCausalLM"], 128_256)
+    assert config.rope_parameters["rope_theta"] == 500_000
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert random_llama_arguments("8b") == {"load_format": "dummy"}
+    assert random_llama_arguments("30m") == {}
+
+
 def test_it_is_gone_afterwards() -> None:
     with target(None, "30m") as chosen:
         assert Path(chosen.path, "config.json").is_file()
@@ -24,6 +35,6 @@ def test_it_is_gone_afterwards() -> None:
 
 def test_a_model_is_called_by_its_folder_or_its_hub_id(tmp_path: Path) -> None:
     with target(str(tmp_path), None) as chosen:
-        assert chosen == (str(tmp_path), tmp_path.name)
+        assert chosen == (str(tmp_path), tmp_path.name, {})
     with target("org/model", None) as chosen:
-        assert chosen == ("org/model", "org/model")
+        assert chosen == ("org/model", "org/model", {})

@@ -1,9 +1,9 @@
-"""The traffic that is played, scaled to a machine with few cores.
+"""The traffic that is played, by default scaled to a machine with few cores.
 
-Tokens are a twelfth of the published traces', and so is a step, which keeps a chunk several times
-the overhead of a step, as it is with a large model on a GPU. Retrieval takes its published time:
-about forty times the prefill of its prompt on two cores. With Llama-3.1-8B on two H200 that is
-sixty, so streaming has less time to hide in here. Everything else is as in
+There tokens are a twelfth of the published traces', and so is a step, which keeps a chunk several
+times the overhead of a step, as it is with a large model on a GPU. Retrieval takes its published
+time: about forty times the prefill of its prompt on two cores. With Llama-3.1-8B on two H200 that
+is sixty, so streaming has less time to hide in here. Everything else is as in
 :mod:`stream2llm_rag.workloads`.
 """
 
@@ -41,9 +41,8 @@ __all__ = [
 BLOCK_SIZE = 32
 MAX_MODEL_LEN = 6144
 TOKEN_BUDGET = 192
-_TOKEN_SCALE = 1 / 12
-# A pool for a fifth of the working set still has to hold the longest prompt.
-_PRESSURE_CAP_TOKENS = 2048
+# Of the published prompts; a pool for a fifth of the working set still has to hold the longest.
+_PRESSURE_CAP_TOKENS = 24_576
 _POOL_TOKENS = 262_144
 _HIGH, _LOW = 0.78, 0.2
 
@@ -65,6 +64,7 @@ class Traffic(NamedTuple):
         once: Those of the systems that get only the first seed.
         more_seeds: Seeds beyond the plan's: the longest waits differ most from trace to trace.
         capacity_of: The scenario whose prompts tell the capacity; empty: this one's.
+        token_scale: Prompt tokens as a share of the published ones.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Traffic(NamedTuple):
     once: tuple[tuple[str, Order | None], ...] = ()
     more_seeds: tuple[int, ...] = ()
     capacity_of: str = ""
+    token_scale: float = 1 / 12
 
 
 class Plan(NamedTuple):
@@ -142,6 +143,7 @@ def _traffic(
             _LOW,
             low,
             _plain("blocking", "srpt"),
+            once=_plain("blocking"),
             capacity_of="crawler-high",
         ),
         Traffic(
@@ -172,14 +174,15 @@ def _traffic(
             pressure,
             _plain("blocking", "srpt", "warmup", "streaming_input"),
             pool_share=0.2,
-            once=_plain("streaming_input"),
+            once=_plain("warmup", "streaming_input"),
+            more_seeds=more_seeds,
         ),
     )
 
 
 def full_plan() -> Plan:
     """Return what a full run measures."""
-    traffic = _traffic(high=70, low=12, decode=40, update=40, pressure=50, more_seeds=(3,))
+    traffic = _traffic(high=70, low=24, decode=40, update=40, pressure=50, more_seeds=(3,))
     return Plan(traffic, seeds=(0, 1, 2), bound_stride=4)
 
 
@@ -210,6 +213,7 @@ def draft_scenario(traffic: Traffic, qps: float) -> Scenario:
         pool_share=traffic.pool_share,
         output_tokens=traffic.output_tokens,
         queries=traffic.queries,
+        token_scale=traffic.token_scale,
     )
 
 
@@ -247,7 +251,7 @@ def pool_tokens(scenario: Scenario) -> int:
     if scenario.pool_share is None:
         return _POOL_TOKENS
     queries = _workload(scenario, None).generate(seed=0)
-    longest = _PRESSURE_CAP_TOKENS + 4 * BLOCK_SIZE
+    longest = round(_PRESSURE_CAP_TOKENS * scenario.token_scale) + 4 * BLOCK_SIZE
     return max(int(resident_tokens(queries) * scenario.pool_share), longest)
 
 
@@ -277,14 +281,14 @@ def _workload(scenario: Scenario, order: Order | None) -> Workload:
     pressed = scenario.pool_share is not None
     shape = AnnsWorkload if scenario.workload == "anns" else CrawlerWorkload
     published = shape.model_fields["prompt_tokens_median"].default
-    longest = round(CrawlerWorkload.model_fields["prompt_tokens_cap"].default * _TOKEN_SCALE)
+    longest = CrawlerWorkload.model_fields["prompt_tokens_cap"].default
     if pressed:
         longest = _PRESSURE_CAP_TOKENS
     return shape(
         queries=scenario.queries,
         qps=scenario.qps,
-        prompt_tokens_median=published * _TOKEN_SCALE,
-        prompt_tokens_cap=longest,
+        prompt_tokens_median=published * scenario.token_scale,
+        prompt_tokens_cap=round(longest * scenario.token_scale),
         template_tokens=48,
         question_tokens=16,
         output_tokens=scenario.output_tokens,

@@ -127,7 +127,8 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
         "additional_config": settings.added_to(config.vllm.get("additional_config", {})),
     }
     # Copies on other devices have not been run yet, so there they take an explicit "swap".
-    trusted = config.preemption == "auto" and current_platform.is_cpu()
+    tried = current_platform.is_cpu() or current_platform.is_cuda()
+    trusted = config.preemption == "auto" and tried
     if config.swap_space_gib > 0 and (trusted or config.preemption == "swap"):
         arguments["kv_transfer_config"] = _swap_connector(config)
     if current_platform.is_cpu():

@@ -29,7 +29,7 @@ def profile(
     random_llama: Annotated[
         str | None,
         typer.Option(
-            metavar="30m", help="Measure a Llama of this size with random weights instead."
+            metavar="30m|8b", help="Measure a Llama of this size with random weights instead."
         ),
     ] = None,
     token_budget: Annotated[
@@ -51,6 +51,9 @@ def profile(
         ),
     ] = _DEFAULTS.statistic,
     *,
+    eager: Annotated[
+        bool, typer.Option("--eager", help="Neither compile the model nor capture CUDA graphs.")
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="A coarse profile from a few measurements.")
     ] = False,
@@ -70,6 +73,7 @@ def profile(
         "token_budget": token_budget,
         "repeats": repeats,
         "statistic": statistic,
+        "eager": eager,
     }
     given = {name: value for name, value in knobs.items() if value is not None}
     settings = checked(ProfileSettings, {**(QUICK if quick else {}), **given})
@@ -91,7 +95,7 @@ def _measure(
 
     out, picture = files
     with target(model, random_llama) as chosen:
-        config = engine_config(chosen.path, settings)
+        config = engine_config(chosen.path, settings, **chosen.vllm)
         measured = measure(config, settings, Console(stderr=True, highlight=False))
     fit = fit_steps(measured.steps)
     result = make_profile(out.stem, chosen.label, command, measured, fit)

@@ -31,8 +31,14 @@ class Measured(NamedTuple):
     eager: bool
 
 
-def engine_config(model: str, settings: ProfileSettings) -> EngineConfig:
-    """The engine that is measured; without prefix caching every token is computed."""
+def engine_config(model: str, settings: ProfileSettings, **more: Any) -> EngineConfig:
+    """The engine that is measured; without prefix caching every token is computed.
+
+    Args:
+        model: Directory or hub id.
+        settings: What is measured.
+        more: Fields of vLLM's ``EngineArgs`` that the model needs.
+    """
     import torch
 
     vllm: dict[str, Any] = {
@@ -42,7 +48,8 @@ def engine_config(model: str, settings: ProfileSettings) -> EngineConfig:
         "max_num_seqs": _MAX_REQUESTS,
         "max_model_len": -1,
         "use_tqdm_on_load": False,
-        "enforce_eager": not torch.cuda.is_available(),
+        "enforce_eager": settings.eager or not torch.cuda.is_available(),
+        **more,
     }
     if not torch.cuda.is_available():
         vllm["kv_cache_memory_bytes"] = _CPU_KV_CACHE_BYTES

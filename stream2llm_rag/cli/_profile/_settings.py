@@ -26,6 +26,7 @@ class ProfileSettings(BaseModel):
         tokens: Numbers of new tokens.
         contexts: Numbers of tokens computed before them.
         token_budget: Most tokens of an engine step.
+        eager: Whether the model runs without compilation and CUDA graphs, as it does on CPUs.
         repeats: Prefills of each point.
         statistic: What stands for the repeats.
         answer_tokens: Length of the answers whose steps are timed.
@@ -39,6 +40,7 @@ class ProfileSettings(BaseModel):
     tokens: _Some = (32, 128, 512, 2048, 4096)
     contexts: _SomeOrNone = (0, 512, 2048)
     token_budget: int = Field(default=2048, ge=64)
+    eager: bool = False
     repeats: int = Field(default=5, ge=1)
     statistic: Statistic = "median"
     answer_tokens: int = Field(default=17, ge=2)

@@ -4,10 +4,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream2llm_rag.cli.errors import CommandError
-from stream2llm_rag.random_llama import RANDOM_LLAMAS, save_random_llama
+from stream2llm_rag.random_llama import RANDOM_LLAMAS, random_llama_arguments, save_random_llama
 
 __all__ = ["Target", "check_target", "target"]
 
@@ -17,6 +17,7 @@ class Target(NamedTuple):
 
     path: str
     label: str
+    vllm: dict[str, Any]
 
 
 def check_target(model: str | None, random_llama: str | None) -> None:
@@ -40,12 +41,12 @@ def check_target(model: str | None, random_llama: str | None) -> None:
 def target(model: str | None, random_llama: str | None) -> Iterator[Target]:
     """The model, on disk as long as the block runs."""
     if model is not None:
-        yield Target(model, Path(model).name if _is_path(model) else model)
+        yield Target(model, Path(model).name if _is_path(model) else model, {})
         return
     assert random_llama is not None
     with tempfile.TemporaryDirectory(prefix="stream2llm-") as directory:
         label = save_random_llama(random_llama, Path(directory))
-        yield Target(directory, label)
+        yield Target(directory, label, random_llama_arguments(random_llama))
 
 
 def _is_path(model: str) -> bool:
