@@ -31,8 +31,9 @@ SCOPE = """\
 - **Simulated**: H200 and other GPUs, with `stream2llm simulate` (`docs/simulator.md`). vLLM's real
   scheduler runs there under a virtual clock, and what a step takes comes from a profile. None of
   that is on this page.
-- **Not measured by anybody yet**: CUDA. Neither the plug-in nor its copies to host memory have run
-  on a GPU.
+- **On a GPU**: one trace and the tests of equality, see `docs/benchmarks.md`. None of that is on
+  this page either.
+- **Not measured by anybody yet**: CUDA with several GPUs, with updates, or short of memory.
 
 Values are medians over the seeds. Intervals in parentheses are 95 %: of percentiles by bootstrap
 over the queries of each seed (for ratios over the same queries of both systems, where all have an

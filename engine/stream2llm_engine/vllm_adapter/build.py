@@ -127,9 +127,9 @@ def _engine_args(config: EngineConfig, secret: str) -> Any:
         "additional_config": settings.added_to(config.vllm.get("additional_config", {})),
     }
     # Copies on other devices have not been run yet, so there they take an explicit "swap".
-    tried = current_platform.is_cpu() or current_platform.is_cuda()
-    trusted = config.preemption == "auto" and tried
-    if config.swap_space_gib > 0 and (trusted or config.preemption == "swap"):
+    trusted = current_platform.is_cpu() or current_platform.is_cuda()
+    wanted = config.preemption == "swap" or (config.preemption == "auto" and trusted)
+    if config.swap_space_gib > 0 and wanted:
         arguments["kv_transfer_config"] = _swap_connector(config)
     if current_platform.is_cpu():
         arguments.setdefault("block_size", _CPU_BLOCK_SIZE)

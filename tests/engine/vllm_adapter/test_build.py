@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vllm.config import KVTransferConfig
+from vllm.platforms import current_platform
 
 from stream2llm_engine import EngineConfig, EngineConfigError, UnsupportedFeatureError
 from stream2llm_engine.vllm_adapter.build import _engine_args, refuse_unsupported
@@ -68,6 +69,16 @@ def test_swap_takes_the_connector_slot(
     config = EngineConfig(model=str(tiny_llama), preemption=preemption, swap_space_gib=space)
     connector = _engine_args(config, "secret").kv_transfer_config
     assert (connector is not None and connector.kv_connector == "SwapConnector") == swaps
+
+
+@pytest.mark.parametrize(("device", "swaps"), [("cpu", True), ("cuda", True), ("rocm", False)])
+def test_by_price_swaps_where_copies_were_run(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, device: str, *, swaps: bool
+) -> None:
+    for kind in ("cpu", "cuda"):
+        monkeypatch.setattr(type(current_platform), f"is_{kind}", lambda _, k=kind: k == device)
+    arguments = _engine_args(EngineConfig(model=str(tiny_llama)), "secret")
+    assert (arguments.kv_transfer_config is not None) == swaps
 
 
 def test_another_connector_and_swap_exclude_each_other(tiny_llama: Path) -> None:
