@@ -62,7 +62,7 @@ class TrafficSettings:
     def usual(cls, *, quick: bool) -> TrafficSettings:
         """Return the settings of ``stream2llm bench``."""
         return cls(
-            repeats=2 if quick else 5,
+            repeats=1 if quick else 5,
             requests=16 if quick else 48,
             vllm={
                 "dtype": "bfloat16",

@@ -39,10 +39,7 @@ def test_the_quick_plan_is_part_of_the_full_one() -> None:
     full = {traffic.name: traffic for traffic in full_plan().traffic}
     assert len(full) == len(full_plan().traffic)
     for traffic in quick_plan().traffic:
-        assert set(traffic.systems) < set(full[traffic.name].systems) or traffic.name in (
-            "crawler-low",
-            "crawler-decode",
-        )
+        assert set(traffic.systems) < set(full[traffic.name].systems)
         assert traffic.queries < full[traffic.name].queries
 
 
