@@ -45,6 +45,8 @@ TOKEN_BUDGET = 192
 _PRESSURE_CAP_TOKENS = 24_576
 _POOL_TOKENS = 262_144
 _HIGH, _LOW = 0.78, 0.2
+# Blocking and ours stand first.
+_COMPARED = 2
 _QUICK = ("crawler-high", "anns-high", "crawler-pressure")
 
 WorkloadName = Literal["crawler", "anns"]
@@ -63,7 +65,8 @@ class Traffic(NamedTuple):
         output_tokens: Tokens of every answer.
         pool_share: The pool as a share of the working set; ``None``: ample.
         once: Those of the systems that get only the first seed.
-        more_seeds: Seeds beyond the plan's: the longest waits differ most from trace to trace.
+        more_seeds: Seeds beyond the plan's, for the first two systems: the longest waits differ
+            most from trace to trace.
         capacity_of: The scenario whose prompts tell the capacity; empty: this one's.
         token_scale: Prompt tokens as a share of the published ones.
     """
@@ -104,11 +107,12 @@ class Plan(NamedTuple):
 
     def traces_of(self, traffic: Traffic) -> list[tuple[str, Order | None, int]]:
         """Return who plays what in a scenario: system, order of documents, seed."""
+        first = self.seeds[:1]
         return [
-            (system, order, seed)
-            for system, order in traffic.systems
-            for seed in self.seeds_of(traffic)
-            if seed == self.seeds[0] or (system, order) not in traffic.once
+            (*one, seed)
+            for number, one in enumerate(traffic.systems)
+            for seed in (self.seeds_of(traffic) if number < _COMPARED else self.seeds)
+            if seed in first or one not in traffic.once
         ]
 
 
@@ -175,7 +179,7 @@ def _traffic(
             pressure,
             _plain("blocking", "srpt", "warmup", "streaming_input"),
             pool_share=0.2,
-            once=_plain("warmup", "streaming_input"),
+            once=_plain("streaming_input"),
             more_seeds=more_seeds,
         ),
     )
