@@ -247,7 +247,7 @@ class BenchRun:
             # vLLM wants room for one sequence of that length.
             max_model_len=min(self._machine.max_model_len, scenario.pool_tokens),
             token_budget=self._machine.token_budget,
-            more=self._machine.engine_arguments,
+            engine_arguments=self._machine.engine_arguments,
         )
         common = {"size": size, "vocabulary": self._machine.vocabulary}
         if system == "streaming_input":

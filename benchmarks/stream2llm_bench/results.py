@@ -12,6 +12,7 @@ from stream2llm_rag.errors import RagError
 
 __all__ = [
     "BASELINES",
+    "TOKEN_SCALE",
     "BoundResult",
     "Capacity",
     "MicroResult",
@@ -28,6 +29,9 @@ __all__ = [
 
 BASELINES = ("blocking", "warmup", "streaming_input")
 """Ways to use stock vLLM: wait for the context, warm the prefix cache, its own session inputs."""
+
+TOKEN_SCALE = 1 / 12
+"""Prompt tokens as a share of the published ones, on a machine with few cores."""
 
 _POINTS = {"p50": 50.0, "p95": 95.0, "p99": 99.0}
 
@@ -81,7 +85,7 @@ class Scenario(_Model):
     pool_share: float | None = None
     output_tokens: int = 1
     queries: int
-    token_scale: float = 1 / 12
+    token_scale: float = TOKEN_SCALE
 
 
 class Capacity(_Model):

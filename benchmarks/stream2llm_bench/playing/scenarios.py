@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from stream2llm_bench.results import Scenario
+from stream2llm_bench.results import TOKEN_SCALE, Scenario
 from stream2llm_rag.workloads import AnnsWorkload, CrawlerWorkload, Workload
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Traffic(NamedTuple):
     once: tuple[tuple[str, Order | None], ...] = ()
     more_seeds: tuple[int, ...] = ()
     capacity_of: str = ""
-    token_scale: float = 1 / 12
+    token_scale: float = TOKEN_SCALE
 
 
 class Plan(NamedTuple):
@@ -120,75 +120,63 @@ def _plain(*systems: str) -> tuple[tuple[str, None], ...]:
     return tuple((system, None) for system in systems)
 
 
-def _traffic(
-    *,
-    high: int,
-    low: int,
-    decode: int,
-    update: int,
-    pressure: int,
-    more_seeds: tuple[int, ...] = (),
-) -> tuple[Traffic, ...]:
-    """Return the scenarios with that many queries in each."""
-    # Who is compared with whom plays right after it, before the machine's speed changes much.
-    everyone = _plain("blocking", "srpt", "warmup", "streaming_input", "fcfs", "lcas", "mcps")
-    return (
-        Traffic(
-            "crawler-high",
-            "crawler",
-            _HIGH,
-            high,
-            everyone,
-            once=_plain("streaming_input", "fcfs", "lcas", "mcps"),
-            more_seeds=more_seeds,
+# Who is compared with whom plays right after it, before the machine's speed changes much.
+_FULL = (
+    Traffic(
+        "crawler-high",
+        "crawler",
+        _HIGH,
+        70,
+        _plain("blocking", "srpt", "warmup", "streaming_input", "fcfs", "lcas", "mcps"),
+        once=_plain("streaming_input", "fcfs", "lcas", "mcps"),
+        more_seeds=(3,),
+    ),
+    Traffic(
+        "crawler-low",
+        "crawler",
+        _LOW,
+        24,
+        _plain("blocking", "srpt"),
+        once=_plain("blocking"),
+        capacity_of="crawler-high",
+    ),
+    Traffic(
+        "crawler-decode",
+        "crawler",
+        _HIGH,
+        40,
+        _plain("blocking", "srpt"),
+        output_tokens=64,
+    ),
+    Traffic(
+        "anns-high",
+        "anns",
+        _HIGH,
+        40,
+        (
+            ("blocking", "stable"),
+            ("srpt", "stable"),
+            ("warmup", "stable"),
+            ("srpt", "rank"),
         ),
-        Traffic(
-            "crawler-low",
-            "crawler",
-            _LOW,
-            low,
-            _plain("blocking", "srpt"),
-            once=_plain("blocking"),
-            capacity_of="crawler-high",
-        ),
-        Traffic(
-            "crawler-decode",
-            "crawler",
-            _HIGH,
-            decode,
-            _plain("blocking", "srpt"),
-            output_tokens=64,
-        ),
-        Traffic(
-            "anns-high",
-            "anns",
-            _HIGH,
-            update,
-            (
-                ("blocking", "stable"),
-                ("srpt", "stable"),
-                ("warmup", "stable"),
-                ("srpt", "rank"),
-            ),
-            once=(("warmup", "stable"), ("srpt", "rank")),
-        ),
-        Traffic(
-            "crawler-pressure",
-            "crawler",
-            _HIGH,
-            pressure,
-            _plain("blocking", "srpt", "warmup", "streaming_input"),
-            pool_share=0.2,
-            once=_plain("streaming_input"),
-            more_seeds=more_seeds,
-        ),
-    )
+        once=(("warmup", "stable"), ("srpt", "rank")),
+    ),
+    Traffic(
+        "crawler-pressure",
+        "crawler",
+        _HIGH,
+        50,
+        _plain("blocking", "srpt", "warmup", "streaming_input"),
+        pool_share=0.2,
+        once=_plain("streaming_input"),
+        more_seeds=(3,),
+    ),
+)
 
 
 def full_plan() -> Plan:
     """Return what a full run measures."""
-    traffic = _traffic(high=70, low=24, decode=40, update=40, pressure=50, more_seeds=(3,))
-    return Plan(traffic, seeds=(0, 1, 2), bound_stride=4)
+    return Plan(_FULL, seeds=(0, 1, 2), bound_stride=4)
 
 
 def quick_plan() -> Plan:
@@ -199,13 +187,15 @@ def quick_plan() -> Plan:
     wanted = {("blocking", None), ("srpt", None), ("blocking", "stable"), ("srpt", "stable")}
     traffic = tuple(
         one._replace(
+            queries=12,
+            more_seeds=(),
             systems=tuple(
                 system
                 for system in one.systems
                 if system in wanted or (one.name == "crawler-high" and system[0] == "warmup")
-            )
+            ),
         )
-        for one in _traffic(high=12, low=6, decode=12, update=12, pressure=12)
+        for one in _FULL
         if one.name in _QUICK
     )
     return Plan(traffic, seeds=(0,), bound_stride=4)

@@ -24,15 +24,14 @@ __all__ = [
 SCOPE = """\
 ## What these numbers are
 
-- **Measured**: everything on this page, on the real engine and on unmodified vLLM, on the CPU
+- **Measured**: everything on this page, on the real engine and on unmodified vLLM, on the machine
   named under [Environment](#environment). Everybody got the same arrivals, one system after the
-  other. The model is small and the prompts are short, so that it fits: compare systems with each
-  other, and do not take the seconds for those of a GPU.
+  other. For CPUs the model is small and the prompts are short, so that it fits: compare systems
+  with each other, and do not take the seconds for those of a GPU.
 - **Simulated**: H200 and other GPUs, with `stream2llm simulate` (`docs/simulator.md`). vLLM's real
   scheduler runs there under a virtual clock, and what a step takes comes from a profile. None of
   that is on this page.
-- **On a GPU**: one trace and the tests of equality, see `docs/benchmarks.md`. None of that is on
-  this page either.
+- **On a GPU**: one trace and the tests of equality, see `docs/benchmarks.md`.
 - **Not measured by anybody yet**: CUDA with several GPUs, with updates, or short of memory.
 
 Values are medians over the seeds. Intervals in parentheses are 95 %: of percentiles by bootstrap

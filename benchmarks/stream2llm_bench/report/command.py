@@ -73,7 +73,7 @@ def _cautions(results: ResultFile) -> list[str]:
     if results.quick:
         cautions.append("**Short form**: one seed and short traces, whose tails mean little.")
     if not results.complete:
-        cautions.append("**Not complete**: `stream2llm bench` goes on where it stopped.")
+        cautions.append(f"**Not complete**: `{results.command}` goes on where it stopped.")
     return cautions
 
 

@@ -30,6 +30,7 @@ from stream2llm_rag.random_llama import RANDOM_LLAMAS
 __all__ = ["machine", "plan"]
 
 _LOAD = 0.78
+_NAMES = ("crawler", "anns", "pressure")
 # The published setting for the crawler.
 _TOKEN_BUDGET = 2048
 _MAX_MODEL_LEN = 72_000
@@ -82,16 +83,17 @@ def main() -> None:
     """Measure what is missing in the file, and print how ours compares."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True, help="result file")
-    parser.add_argument("--only", default="crawler,anns,pressure", help="what to play")
+    parser.add_argument("--only", default=",".join(_NAMES), help="what to play")
     parser.add_argument("--queries", type=int, default=50, help="of a crawler trace")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--attention", help="vLLM's name of an attention backend")
-    parser.add_argument("--size", default="8b", help="of the model")
+    parser.add_argument("--size", default="8b", choices=RANDOM_LLAMAS, help="of the model")
     parser.add_argument("--token-scale", type=float, default=1.0, help="of the published tokens")
     given = parser.parse_args()
-    wanted = plan(
-        given.only.split(","), token_scale=given.token_scale, queries=given.queries, seed=given.seed
-    )
+    names = given.only.split(",")
+    if not set(names) <= set(_NAMES):
+        parser.error(f"--only takes some of {','.join(_NAMES)}")
+    wanted = plan(names, token_scale=given.token_scale, queries=given.queries, seed=given.seed)
     results = (
         load_results(given.json)
         if given.json.exists()

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stream2llm_bench.playing.scenarios import BLOCK_SIZE, TOKEN_BUDGET, queries_of
+from stream2llm_bench.playing.scenarios import TOKEN_BUDGET, queries_of
 from stream2llm_bench.results import load_results, percentiles
 from stream2llm_bench.studies._result_file import add_json_option, write_figures
 from stream2llm_bench.studies.bounded_fit import fit
-from stream2llm_engine.simulator import SimulationSettings, simulate
+from stream2llm_bench.studies.reachable import PROFILE, real
+from stream2llm_engine.simulator import simulate
 from stream2llm_profiles import HardwareProfile, PrefillCost, load_profile
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Beside", "fitted_prefill", "simulated"]
 
 _VOCABULARY = 512
-_PROFILE = "cpu-2core-llama-30m"
 _SIMULATED = ("blocking", "srpt", "fcfs", "lcas", "mcps")
 _POINTS = ("p50", "p95", "p99")
 _MILLI, _MICRO, _NANO = 1e-3, 1e-6, 1e-9
@@ -101,15 +101,7 @@ def simulated(
         profile: What steps and copies cost.
         token_budget: Tokens of a step at most.
     """
-    settings = SimulationSettings(
-        profile=profile,
-        preemption="auto",
-        swap_space_gib=4.0,
-        token_budget=token_budget,
-        block_size=BLOCK_SIZE,
-        prefix_caching=True,
-        pool_tokens=scenario.pool_tokens,
-    )
+    settings = replace(real(profile), token_budget=token_budget, pool_tokens=scenario.pool_tokens)
     found = []
     for run in results.runs:
         if run.scenario == scenario.name and run.policy in _SIMULATED:
@@ -133,10 +125,14 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="result file of `stream2llm bench` or paper_scale")
     parser.add_argument("--scenario", default="crawler-high", help="one that is append-only")
     parser.add_argument("--token-budget", type=int, default=TOKEN_BUDGET)
-    parser.add_argument("--profile", default=_PROFILE, help="what copies of KV blocks cost")
+    parser.add_argument("--profile", default=PROFILE, help="what copies of KV blocks cost")
     add_json_option(parser)
     given = parser.parse_args()
     results = load_results(given.file)
+    asked = {bound.scenario for bound in results.bounds}
+    usable = [s.name for s in results.scenarios if s.workload == "crawler" and s.name in asked]
+    if given.scenario not in usable:
+        parser.error(f"--scenario: {given.file} has the idle machine for {usable}")
     prefill = fitted_prefill(results, given.scenario, given.token_budget)
     print(
         f"step {prefill.step_overhead_s / _MILLI:.2f} ms, token {prefill.token_s / _MICRO:.2f} us,"

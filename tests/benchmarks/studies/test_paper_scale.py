@@ -32,16 +32,24 @@ def test_the_small_pool_holds_the_longest_prompt() -> None:
     assert longest <= pool_tokens(scenario) < 50_000
 
 
+def test_an_unknown_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["paper_scale", "--json", "f", "--only", "crawler,crawl"])
+    with pytest.raises(SystemExit):
+        paper_scale.main()
+    assert "crawler,anns,pressure" in capsys.readouterr().err
+
+
 @pytest.mark.engine
 @pytest.mark.timeout(600)
-def test_a_run_that_was_interrupted_goes_on(
+def test_every_system_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "results.json"
-    for names in ("crawler", "crawler,anns"):
-        arguments = f"--json {path} --only {names} --queries 3 --size 30m --token-scale 0.02"
-        monkeypatch.setattr(sys, "argv", ["paper_scale", *arguments.split()])
-        paper_scale.main()
+    arguments = f"--json {path} --only crawler,anns --queries 3 --size 30m --token-scale 0.02"
+    monkeypatch.setattr(sys, "argv", ["paper_scale", *arguments.split()])
+    paper_scale.main()
     assert "P50" in capsys.readouterr().out
     measured = load_results(path)
     assert [(run.scenario, run.policy) for run in measured.runs] == [

@@ -62,3 +62,17 @@ def test_both_are_shown(
     # The simulator has no warm-up.
     assert [line.split()[0] for line in lines[1:]] == ["blocking", "srpt"]
     assert all("p99" in line for line in lines[1:])
+
+
+def test_prices_need_prompts_that_only_grow(
+    file: ResultFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "results.json"
+    file.save(path)
+    monkeypatch.setattr(sys, "argv", ["simulated_runs", str(path), "--scenario", "anns-high"])
+    with pytest.raises(SystemExit):
+        simulated_runs.main()
+    assert "['crawler-high']" in capsys.readouterr().err

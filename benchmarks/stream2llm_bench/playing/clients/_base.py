@@ -29,7 +29,7 @@ class EngineSize(BaseModel):
         block_size: Tokens of a KV block.
         max_model_len: Longest sequence in tokens.
         token_budget: Tokens a step may compute (``max_num_batched_tokens``).
-        more: Further fields of ``EngineArgs``.
+        engine_arguments: Further fields of ``EngineArgs``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,7 +39,7 @@ class EngineSize(BaseModel):
     block_size: int
     max_model_len: int
     token_budget: int
-    more: tuple[tuple[str, Any], ...] = ()
+    engine_arguments: tuple[tuple[str, Any], ...] = ()
 
     def vllm_arguments(self) -> dict[str, Any]:
         """Return the fields of vLLM's ``EngineArgs``, but for the model."""
@@ -51,7 +51,7 @@ class EngineSize(BaseModel):
             "max_model_len": self.max_model_len,
             "max_num_batched_tokens": self.token_budget,
             "kv_cache_memory_bytes": self.pool_bytes,
-            **dict(self.more),
+            **dict(self.engine_arguments),
         }
 
 
